@@ -4,22 +4,23 @@
 
 # %% auto #0
 __all__ = ['CIFAR10_MEAN', 'CIFAR10_STD', 'pad_images', 'crop_and_flip', 'random_resized_crop', 'cutout', 'channel_statistics',
-           'LoaderConfig', 'Draws', 'draw_batch', 'epoch_order', 'augment', 'SampleOrder', 'BatchLoader', 'Loaders',
-           'split_indices', 'make_loaders', 'create_embedded_loaders', 'create_cifar10_loaders', 'create_pets_loaders']
+           'LoaderConfig', 'Draws', 'draw_batch', 'epoch_order', 'SampleOrder', 'augment', 'BatchLoader', 'Loaders',
+           'split_indices', 'make_loaders', 'create_embedded_loaders', 'create_cifar10_loaders', 'create_pets_loaders',
+           'imshow_cifar', 'check_data']
 
-# %% ../nbs/03_data.ipynb #c002
+# %% ../nbs/03_data.ipynb #c001
 import math
 from dataclasses import dataclass
-from typing import Iterator, Literal, NamedTuple
+from typing import Annotated, Iterator, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from .core import Config, data_dir, generator, pick_device
-from .store import DataMissing, ImageStore, load_cifar10, load_embedded, load_folder, load_pets, stratified_choice
+from .core import Config, generator, pick_device
+from .store import DataMissing, Finding, ImageStore, check_parts, load_cifar10, load_embedded, load_folder, load_pets, sort_findings, stratified_choice
 
-# %% ../nbs/03_data.ipynb #c012
+# %% ../nbs/03_data.ipynb #c008
 def pad_images(images, # (N, 3, H, W) uint8
                pad, # pixels on each side
                fill # (3,) uint8 colour of the border
@@ -41,7 +42,7 @@ def crop_and_flip(padded, # (N, 3, H+2*pad, W+2*pad) uint8
     x = windows[i, :, dy, dx]
     return x if flip is None else torch.where(flip.view(-1, 1, 1, 1), x.flip(3), x)
 
-# %% ../nbs/03_data.ipynb #c016
+# %% ../nbs/03_data.ipynb #c011
 def random_resized_crop(x, # (B, 3, S, S) float32
                         u, # (B, 4) fractions that decide area, shape and position
                         area # (smallest, largest) share of the picture, 0..1
@@ -55,7 +56,6 @@ def random_resized_crop(x, # (B, 3, S, S) float32
     theta = torch.stack([w, o, cx, o, h, cy], 1).view(-1, 2, 3)
     return F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), padding_mode="border", align_corners=False)
 
-# %% ../nbs/03_data.ipynb #c019
 def cutout(x, # (B, 3, H, W) float32, normalised
            u, # (B, 2) fractions that decide the centre
            side # pixels
@@ -67,22 +67,22 @@ def cutout(x, # (B, 3, H, W) float32, normalised
     hole = inside(top, h)[:, None, :, None] & inside(left, w)[:, None, None, :]
     return x.masked_fill(hole, 0.0)
 
-# %% ../nbs/03_data.ipynb #c022
+# %% ../nbs/03_data.ipynb #c014
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)    # all 50,000 training images, computed
 
 def channel_statistics(images # (N, 3, H, W) uint8
                       ) -> tuple: # (mean, std): three floats each, on a scale of 0..1
     "Mean and standard deviation of each channel over all pixels. Raises ValueError when there are none."
     if not len(images): raise ValueError("images: none given, so there is no mean; give at least one")
-    total, squares, count = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), images.numel() // 3
-    for part in images.split(2048):
-        part = part.to(torch.int32)
-        total += part.sum((0, 2, 3)).cpu(); squares += (part * part).sum((0, 2, 3)).cpu()
-    mean = total.double() / count
-    std = (squares.double() / count - mean**2).clamp(min=0).sqrt()
+    counts = torch.stack([torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(3)]).double()
+    counts, value = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64)
+    mean = counts @ value
+    std = (counts @ value**2 - mean**2).clamp(min=0).sqrt()
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
-# %% ../nbs/03_data.ipynb #c025
+# %% ../nbs/03_data.ipynb #c017
+_listed = BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)          # lists, as YAML has them
+
 class LoaderConfig(Config):
     "What a training, validation and test loader need to know."
     batch_size: int = Field(128, gt=0)                  # of training, over all ranks together
@@ -92,21 +92,17 @@ class LoaderConfig(Config):
     split_seed: int = Field(0, ge=0)                    # of the choice of the validation set
     pad_crop: int = Field(0, ge=0)                      # pixels of padding for random crops
     flip: bool = False                                  # mirror half of the pictures
-    random_resized_crop: tuple[float, float] | None = None    # smallest and largest share of the area
+    random_resized_crop: Annotated[tuple[float, float] | None, _listed] = None    # smallest and largest share of the area
     cutout: int = Field(0, ge=0)                        # side of the blanked square, pixels
     image_size: int | None = Field(None, gt=0)          # Pets and embedded data only; None: the dataset's own
     target: Literal["binary", "breed"] | None = None    # Pets: cat/dog (default) or breeds; embedded: "binary" is the pair
     limit: int | None = Field(None, gt=0)               # train on so many images, stratified
     eval_limit: int | None = Field(None, gt=0)          # validate and test on so many images each: for quick trials
-    mean: tuple[float, float, float] | None = None      # None: computed on the training images
-    std: tuple[float, float, float] | None = None
-    device: str = "auto"
+    mean: Annotated[tuple[float, float, float] | None, _listed] = None    # None: computed on the training images
+    std: Annotated[tuple[float, float, float] | None, _listed] = None
+    device: str = "auto"                                # or "cpu", "cuda:1", "mps"
     rank: int = Field(0, ge=0)                          # of this process
     world_size: int = Field(1, gt=0)                    # how many processes share each batch
-
-    @field_validator("random_resized_crop", "mean", "std", mode="before")
-    @classmethod
-    def _lists_too(cls, v): return tuple(v) if isinstance(v, list) else v
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -118,7 +114,7 @@ class LoaderConfig(Config):
         if self.batch_size % self.world_size: raise ValueError(f"batch_size: {self.batch_size} cannot be shared by world_size {self.world_size}; take a multiple")
         return self
 
-# %% ../nbs/03_data.ipynb #c028
+# %% ../nbs/03_data.ipynb #c020
 class Draws(NamedTuple):
     "The random numbers of one training batch, as fractions in [0, 1)."
     shift: torch.Tensor # (B, 2) down, right
@@ -139,23 +135,7 @@ def epoch_order(seed, epoch, # names of the draw
     "The order of samples in one epoch, a pure function of its arguments."
     return torch.randperm(n, generator=generator(seed, epoch))
 
-# %% ../nbs/03_data.ipynb #c031
-def augment(pixels, # (N, 3, H+2*pad, W+2*pad) uint8, padded if the settings say so
-            i, # (B,) which pictures
-            d, # `Draws` of the batch; None: no augmentation, pictures not padded
-            cfg: LoaderConfig, shape, # (3, H, W)
-            mean, scale # (1, 3, 1, 1) float32: mean and 1/std on a scale of 0..255
-           ) -> torch.Tensor: # (B, 3, H, W) float32
-    "A normalised batch, augmented as the settings say."
-    normalised = lambda x: x.to(torch.float32, copy=True).sub_(mean).mul_(scale)
-    if d is None: return normalised(pixels[i])
-    dy, dx = (d.shift * (2 * cfg.pad_crop + 1)).long().T
-    x = crop_and_flip(pixels, shape[1:], i, dy, dx, d.flip < 0.5 if cfg.flip else None)
-    if cfg.random_resized_crop: x = random_resized_crop(x.float(), d.window, cfg.random_resized_crop)
-    x = normalised(x)
-    return cutout(x, d.hole, cfg.cutout) if cfg.cutout else x
-
-# %% ../nbs/03_data.ipynb #c033
+# %% ../nbs/03_data.ipynb #c023
 class SampleOrder:
     "Which samples make up batch b of an epoch on this rank."
     def __init__(self,
@@ -176,15 +156,31 @@ class SampleOrder:
 
     def _rows(self, epoch, b): # positions within `subset`
         if not 0 <= b < len(self): raise IndexError(f"batch {b} does not exist; this loader has {len(self)} batches")
-        if not self.train: return self._mine.split(self.cfg.eval_batch_size)[b]
+        if not self.train: return self._mine[b * self.cfg.eval_batch_size:][:self.cfg.eval_batch_size]
         if self._order is None or self._order[0] != epoch: self._order = epoch, epoch_order(self.cfg.seed, epoch, self.num_samples)
-        return self._order[1].split(self.cfg.batch_size)[b][self._slice]
+        return self._order[1][b * self.cfg.batch_size:][self._slice]
 
     def indices(self, epoch, b) -> torch.Tensor: # (B,) int64
         "Which samples of the store's split make up batch b of an epoch. Raises IndexError beyond the last."
         return self.subset[self._rows(epoch, b)]
 
-# %% ../nbs/03_data.ipynb #c036
+# %% ../nbs/03_data.ipynb #c026
+def augment(pixels, # (N, 3, H+2*pad, W+2*pad) uint8, padded if the settings say so
+            i, # (B,) which pictures
+            d, # `Draws` of the batch; None: no augmentation, pictures not padded
+            cfg: LoaderConfig, shape, # (3, H, W)
+            mean, scale # (1, 3, 1, 1) float32: mean and 1/std on a scale of 0..255
+           ) -> torch.Tensor: # (B, 3, H, W) float32
+    "A normalised batch, augmented as the settings say."
+    normalised = lambda x: x.to(torch.float32, copy=True).sub_(mean).mul_(scale)
+    if d is None: return normalised(pixels[i])
+    dy, dx = (d.shift * (2 * cfg.pad_crop + 1)).long().T
+    x = crop_and_flip(pixels, shape[1:], i, dy, dx, d.flip < 0.5 if cfg.flip else None)
+    if cfg.random_resized_crop: x = random_resized_crop(x.float(), d.window, cfg.random_resized_crop)
+    x = normalised(x)
+    return cutout(x, d.hole, cfg.cutout) if cfg.cutout else x
+
+# %% ../nbs/03_data.ipynb #c027
 class BatchLoader(SampleOrder):
     "Normalised batches of one split, on the device. Iterating serves `epoch`; `batch(epoch, b)` serves any batch."
     def __init__(self,
@@ -199,7 +195,7 @@ class BatchLoader(SampleOrder):
         self.epoch, self.device, self.shape = 0, pick_device(cfg.device), tuple(images.shape[1:])
         self.labels = labels[subset]                                     # (n,) on the CPU, in the order of `subset`
         channels = lambda v: (torch.tensor(v, dtype=torch.float64) * 255).float().view(1, 3, 1, 1)
-        pixels = images if torch.equal(subset, torch.arange(len(images))) else images[subset]
+        pixels = images if torch.equal(subset, torch.arange(len(images))) else images.index_select(0, subset)
         if train and cfg.pad_crop: pixels = pad_images(pixels, cfg.pad_crop, channels(mean).view(3).round().clamp(0, 255).to(torch.uint8))
         self._pixels, self._targets, self._mean, self._scale = (t.to(self.device) for t in (pixels, self.labels, channels(mean), 1 / channels(std)))
 
@@ -216,7 +212,7 @@ class BatchLoader(SampleOrder):
         d = Draws(*(u[self._slice].to(self.device) for u in draw_batch(self.cfg.seed, epoch, b, self.cfg.batch_size))) if self.train else None
         return augment(self._pixels, i, d, self.cfg, self.shape, self._mean, self._scale), self._targets[i]
 
-# %% ../nbs/03_data.ipynb #c038
+# %% ../nbs/03_data.ipynb #c029
 @dataclass
 class Loaders:
     "The three loaders of a dataset and what is known about it."
@@ -246,7 +242,7 @@ def _limited(subset, labels, n, seed):
     "At most n of a subset, stratified."
     return subset if n is None or n >= len(subset) else subset[stratified_choice(labels[subset], n, seed, 1)]
 
-# %% ../nbs/03_data.ipynb #c039
+# %% ../nbs/03_data.ipynb #c030
 def make_loaders(store: ImageStore, # any dataset in memory
                  cfg: LoaderConfig = LoaderConfig()
                 ) -> Loaders:
@@ -255,14 +251,14 @@ def make_loaders(store: ImageStore, # any dataset in memory
     test = _limited(torch.arange(len(store.test_labels)), store.test_labels, cfg.eval_limit, cfg.split_seed)
     mean, std = cfg.mean, cfg.std
     if mean is None or std is None:
-        computed = channel_statistics(store.train_images[train])
+        computed = channel_statistics(store.train_images.index_select(0, train))
         mean, std = mean or computed[0], std or tuple(max(s, 1 / 255) for s in computed[1])
     make = lambda images, labels, subset, is_train: BatchLoader(images, labels, subset, cfg, mean, std, is_train)
     short = f" (validation and test on {cfg.eval_limit} images at most)" if cfg.eval_limit else ""
     return Loaders(make(store.train_images, store.train_labels, train, True), make(store.train_images, store.train_labels, val, False),
                    make(store.test_images, store.test_labels, test, False), store.classes, mean, std, store.source + short, store)
 
-# %% ../nbs/03_data.ipynb #c041
+# %% ../nbs/03_data.ipynb #c031
 def create_embedded_loaders(cfg: LoaderConfig = LoaderConfig() # target="binary": the cat/dog-like pair; else ten shapes
                            ) -> Loaders:
     "Loaders of the drawn data: 32 px for shapes and 64 px for the pair, unless `image_size` says otherwise."
@@ -288,3 +284,42 @@ def create_pets_loaders(cfg: LoaderConfig = LoaderConfig() # target="binary" (de
     try: store = load_pets(cfg.image_size or 128, cfg.target or "binary")
     except DataMissing as e: return _stand_in(e, cfg, "shapes" if cfg.target == "breed" else "binary")
     return make_loaders(store, cfg)
+
+# %% ../nbs/03_data.ipynb #c035
+def imshow_cifar(x, # (3, H, W) or (B, 3, H, W): normalised float32, or uint8
+                 mean=CIFAR10_MEAN, std=CIFAR10_STD, # of the normalisation to undo; `loaders.mean`, `loaders.std`
+                 title=None, # a text, or one per picture
+                 columns=8, # of the grid
+                 ax=None # axes to draw on; default: new ones
+                ): # the axes
+    "Show one picture or a grid, un-normalised. Raises ValueError for another shape."
+    if x.ndim not in (3, 4) or x.shape[-3] != 3: raise ValueError(f"x: shape {tuple(x.shape)} is no picture; give (3, H, W) or (B, 3, H, W)")
+    x = x.detach().cpu()[None] if x.ndim == 3 else x.detach().cpu()
+    v = x.float() / 255 if x.dtype == torch.uint8 else x.float() * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
+    n, (h, w), columns = len(v), v.shape[-2:], min(columns, len(v))
+    rows, gap = -(-n // columns), 2 if n > 1 else 0
+    tall = h + (max(gap, h // 4) if isinstance(title, (list, tuple)) and rows > 1 else gap)       # room for texts
+    sheet = torch.ones(3, rows * tall, columns * (w + gap))
+    for k in range(n): sheet[:, k // columns * tall:][:, :h, k % columns * (w + gap):][:, :, :w] = v[k].clamp(0, 1)
+    if ax is None:
+        from matplotlib.figure import Figure
+        ax = Figure(figsize=(max(1.2, columns), max(1.2, rows))).add_subplot()
+    ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest"); ax.set_axis_off()
+    if isinstance(title, str): ax.set_title(title, fontsize=9)
+    for k, t in enumerate(title if isinstance(title, (list, tuple)) else ()):
+        ax.text(k % columns * (w + gap), k // columns * tall - 1, t, fontsize=7, va="bottom")
+    return ax
+
+# %% ../nbs/03_data.ipynb #c057
+def check_data(data: "ImageStore | Loaders" # a dataset
+              ) -> list: # of `Finding`, errors first
+    "Counts, balance, exact duplicates within and across splits, odd files, ranges of values, labels; for loaders also overlap and normalisation."
+    if not isinstance(data, Loaders): return check_parts(dict(train=(data.train_images, data.train_labels), test=(data.test_images, data.test_labels)), data)
+    full = dict(train=(data.store.train_images, data.train), val=(data.store.train_images, data.val), test=(data.store.test_images, data.test))
+    parts = {k: (x.index_select(0, l.subset), l.labels) for k, (x, l) in full.items() if l.num_samples}
+    out = check_parts(parts, data.store)
+    if both := set(data.train.subset.tolist()) & set(data.val.subset.tolist()): out.append(Finding("labels", "error", f"{len(both)} samples are in training and validation"))
+    mean, std = channel_statistics(parts["train"][0])
+    off = max(abs(m - n) / s for m, n, s in zip(mean, data.mean, std)) > 0.1 or max(abs(s / t - 1) for s, t in zip(std, data.std)) > 0.1
+    text = f"training pictures have mean {tuple(round(m, 3) for m in mean)}, std {tuple(round(s, 3) for s in std)}" + ("; the loaders use others" if off else "")
+    return sort_findings(out + [Finding("normalisation", "warning" if off else "info", text)])

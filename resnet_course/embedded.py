@@ -100,7 +100,7 @@ def _paint(w, # (n, _WORDS) fractions
     "Colours, smooth texture and clutter of n pictures; none of it depends on the class."
     n, f = len(w), np.float32
     low = f(0.08) + w[:, 0] * f(0.34)
-    high = low + f(0.26) + w[:, 1] * f(0.24)
+    high = low + f(0.18) + w[:, 1] * f(0.28)
     lighter = w[:, 2] < f(0.5)                                     # contrast polarity
     light = np.stack([np.where(lighter, high, low), np.where(lighter, low, high)])
     tint = (w[:, 3:9].reshape(n, 2, 3).swapaxes(0, 1) - f(0.5)) * f(0.36)

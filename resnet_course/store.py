@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CIFAR10_CLASSES', 'PETS_FULL', 'PETS_CREDIT', 'stratified_choice', 'ImageStore', 'save_store', 'load_store',
-           'DataMissing', 'load_cifar10', 'decode_square', 'load_pets', 'load_folder', 'load_embedded']
+           'DataMissing', 'load_cifar10', 'decode_square', 'load_pets', 'load_folder', 'load_embedded', 'Finding',
+           'sort_findings', 'check_parts']
 
 # %% ../nbs/lib/store.ipynb #c002
 import hashlib
@@ -12,6 +13,7 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -80,10 +82,10 @@ def save_store(store: ImageStore, # the dataset
                path # the file to be made or replaced
               ) -> None:
     "Write a store as safetensors, atomically."
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file        # takes slices of one tensor, too
     extra = {k: getattr(store, k) for k in ("train_names", "test_names", "notes") if getattr(store, k)}
     meta = dict(classes=json.dumps(store.classes), source=store.source, **{k: json.dumps(v) for k, v in extra.items()})
-    with replace_file(path) as tmp: save_file({k: getattr(store, k).contiguous() for k in _TENSORS}, str(tmp), metadata=meta)
+    with replace_file(path) as tmp: save_file({k: getattr(store, k).contiguous().numpy() for k in _TENSORS}, str(tmp), metadata=meta)
 
 def load_store(path, # a file of this layout
                remedy="delete it and make it again" # said when the file cannot be used
@@ -156,7 +158,7 @@ def _decode_all(paths, # picture files
                 size, # pixels
                 what # name of the dataset, for messages
                ) -> tuple: # (images (n, 3, size, size) uint8, indices of the readable ones, notes)
-    "Decode many pictures. Up to 1 in 100 unreadable ones are left out and noted; more raise ValueError."
+    "Decode many pictures. Up to 1 in 100 unreadable ones (at least one) are left out and noted; more raise ValueError."
     from concurrent.futures import ThreadPoolExecutor
     def one(p):
         try: return decode_square(p, size)
@@ -167,7 +169,7 @@ def _decode_all(paths, # picture files
             if x is not None: out[len(good)] = x; good.append(i)
             if note: notes.append(("files", "warning", f"{p.name}: {note}"))
     if bad := [n[2] for n in notes if "unreadable" in n[2]]:
-        if len(bad) * 100 > len(paths): raise ValueError(f"{what}: {len(bad)} of {len(paths)} pictures are unreadable, the first {bad[0]}; copy the dataset again")
+        if len(bad) > max(1, len(paths) // 100): raise ValueError(f"{what}: {len(bad)} of {len(paths)} pictures are unreadable, the first {bad[0].split(':')[0]}; copy the dataset again")
     return torch.from_numpy(out[:len(good)]), good, notes
 
 # %% ../nbs/lib/store.ipynb #c024
@@ -280,6 +282,11 @@ def load_folder(folder, # folder/<class>/<picture>, or folder/{train,test}/<clas
 
 # %% ../nbs/lib/store.ipynb #c037
 @lru_cache(maxsize=4)
+def _embedded(target, size, n_train, n_test, seed):
+    draw, classes, what = (draw_shapes, SHAPES, "ten shapes") if target == "shapes" else (draw_pair, PAIR, "cat/dog-like pair")
+    train, test = draw(n_train, seed, "train", size), draw(n_test, seed, "test", size)
+    return ImageStore(train.images, train.labels, test.images, test.labels, list(classes), f"embedded data ({what}, drawn by the course; not real pictures)", train.masks, test.masks)
+
 def load_embedded(target="shapes", # "shapes": ten classes; "binary": the cat/dog-like pair
                   size=None, # pixels; default 32 for shapes, 64 for the pair
                   n_train=None, # default 5,000 shapes or 1,500 of the pair
@@ -288,6 +295,63 @@ def load_embedded(target="shapes", # "shapes": ten classes; "binary": the cat/do
                  ) -> ImageStore:
     "The drawn stand-in, with masks. Raises ValueError for an unknown target."
     if target not in ("shapes", "binary"): raise ValueError(f"target: {target!r} is unknown; take 'shapes' or 'binary'")
-    draw, classes, n, m, s, what = (draw_shapes, SHAPES, 5000, 1000, 32, "ten shapes") if target == "shapes" else (draw_pair, PAIR, 1500, 600, 64, "cat/dog-like pair")
-    train, test = draw(n_train or n, seed, "train", size or s), draw(n_test or m, seed, "test", size or s)
-    return ImageStore(train.images, train.labels, test.images, test.labels, list(classes), f"embedded data ({what}, drawn by the course; not real pictures)", train.masks, test.masks)
+    s, n, m = (32, 5000, 1000) if target == "shapes" else (64, 1500, 600)
+    return _embedded(target, size or s, n_train or n, n_test or m, seed)
+
+# %% ../nbs/lib/store.ipynb #c040
+class Finding(NamedTuple):
+    "One result of a check."
+    check: str # counts, balance, duplicates, values, labels, files, normalisation
+    level: str # "info", "warning" or "error"
+    message: str
+    def __str__(self): return f"{self.level:8}{self.check:14}{self.message}"
+
+def _check_balance(name, labels, classes):
+    "Counts and balance of one split."
+    counts = torch.bincount(labels.clamp(min=0), minlength=len(classes))
+    if len(wrong := labels[(labels < 0) | (labels >= len(classes))]):
+        yield Finding("labels", "error", f"{name}: {len(wrong)} labels outside 0..{len(classes) - 1}, for example {int(wrong[0])}")
+    if empty := [c for c, k in zip(classes, counts) if not k]: yield Finding("balance", "error", f"{name}: no picture of {', '.join(empty)}")
+    counts = counts[:len(classes)]
+    few, many, uneven = int(counts.argmin()), int(counts.argmax()), counts.max() > 1.5 * counts.min()
+    spread = f"{classes[few]} {counts[few]:,} to {classes[many]} {counts[many]:,}" if counts.min() < counts.max() else f"{counts[0]:,} of each class"
+    yield Finding("balance", "warning" if uneven else "info", f"{name}: {spread}; always answering {classes[many]} scores {counts[many] / max(1, len(labels)):.1%}")
+
+def _check_values(name, images):
+    "Range of values and blank pictures of one split."
+    low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
+    if blank := int((low == high).sum()): yield Finding("values", "warning", f"{name}: {blank} blank pictures, the first at {int((low == high).nonzero()[0])}")
+    narrow = int(high.max()) - int(low.min()) < 128
+    yield Finding("values", "warning" if narrow else "info", f"{name}: values {int(low.min())} to {int(high.max())}" + (", a narrow range for uint8: were they scaled twice?" if narrow else ""))
+
+# %% ../nbs/lib/store.ipynb #c041
+def _check_duplicates(parts):
+    "Exact duplicates within and across splits; parts: {name: (images, labels)}."
+    from hashlib import blake2b
+    places = {}
+    for name, (images, labels) in parts.items():
+        for i, (x, y) in enumerate(zip(images.contiguous().numpy(), labels.tolist())): places.setdefault(blake2b(x.data, digest_size=16).digest(), []).append((name, i, y))
+    groups = [g for g in places.values() if len(g) > 1]
+    if not groups: yield Finding("duplicates", "info", "no picture occurs twice")
+    kinds = {}
+    for g in groups: kinds.setdefault(" and ".join(n for n in parts if n in {p[0] for p in g}), []).append(g)
+    for kind, found in kinds.items():
+        where = ", ".join(f"{n} {i}" for n, i, _ in found[0])
+        yield Finding("duplicates", "warning" if " and " in kind else "info", f"{len(found)} pictures more than once in {kind}, the first: {where}")
+    if clash := [g for g in groups if len({y for *_, y in g}) > 1]:
+        yield Finding("duplicates", "warning", f"{len(clash)} pictures have two labels, the first: {', '.join(f'{n} {i} is {y}' for n, i, y in clash[0])}")
+
+# %% ../nbs/lib/store.ipynb #c042
+def sort_findings(findings): # errors first
+    return sorted(findings, key=lambda f: ["error", "warning", "info"].index(f.level))
+
+def check_parts(parts: dict, # {split: (images (n, 3, H, W) uint8, labels (n,))}
+                store: ImageStore # where they come from: classes, source, notes of the reader
+               ) -> list: # of `Finding`, errors first
+    "Everything that can be said about a dataset without training on it."
+    (h, w), sizes = store.train_images.shape[2:], ", ".join(f"{k} {len(y):,}" for k, (_, y) in parts.items())
+    out = [Finding("counts", "info", f"{sizes} pictures of {h}x{w}; {len(store.classes)} classes; {store.source}")]
+    for name, (x, y) in parts.items():
+        if len(y): out += [*_check_balance(name, y, store.classes), *_check_values(name, x)]
+        else: out.append(Finding("counts", "error", f"{name}: no pictures"))
+    return sort_findings([*out, *_check_duplicates(parts), *(Finding(*n) for n in store.notes)])

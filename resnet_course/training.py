@@ -62,7 +62,7 @@ class Means:
     def result(self) -> dict[str, float]:
         "Means over all samples so far: loss, accuracy and, with more than five classes, top5"
         if not self.n: raise ValueError("no samples were counted; is the loader empty?")
-        out = dict(zip(self.names, (self.totals / self.n).tolist()))
+        out = {name: total / self.n for name, total in zip(self.names, self.totals.tolist())}
         if self.num_classes <= 5: del out["top5"]
         return out
 

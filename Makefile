@@ -1,0 +1,45 @@
+# Every target sets up .venv by itself from requirements.lock. Without make: see "Without make" in README.md.
+PYTHON ?= python3
+PORT ?= 8888
+TORCH ?=
+ifeq ($(OS),Windows_NT)
+PY := .venv/Scripts/python.exe
+else
+PY := .venv/bin/python
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab course test export clean-nbs readme lock clean
+
+help:  ## list the targets
+	@echo "make TARGET, where TARGET is"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course)"
+
+setup:  ## set up .venv from the lock (nothing to do: under a second)
+	@$(PYTHON) tools/setup_env.py $(if $(TORCH),--torch $(TORCH))
+
+lab: setup  ## read and run the course in JupyterLab (localhost, with a token; PORT=...)
+	@$(PY) tools/lab.py --port $(PORT)
+
+course: setup  ## run every lesson in order; executed copies and HTML pages go to _course/ (ONLY=03: one lesson)
+	@$(PY) tools/course.py $(if $(ONLY),--only $(ONLY))
+
+test: setup  ## check everything: export and README in sync, notebooks clean, their cells, the tests in tests/
+	@$(PY) tools/test.py
+
+export: setup  ## write resnet_course/ from the notebooks
+	@$(dir $(PY))nbdev_export
+
+clean-nbs: setup  ## strip notebooks of widget state, execution counts and metadata
+	@$(PY) tools/clean.py
+
+readme: setup  ## write README.md from nbs/index.ipynb
+	@$(PY) tools/readme.py
+
+lock: setup  ## compile requirements.lock anew from settings.ini (all platforms, Python 3.10 and newer)
+	@$(PY) -m uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra dev \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean:  ## remove what was built here (not .venv, not data, not runs)
+	@rm -rf _course _screenshots _docs _proc build dist *.egg-info .pytest_cache .hypothesis
