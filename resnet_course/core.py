@@ -94,7 +94,7 @@ def replace_file(
 
 # %% ../nbs/lib/core.ipynb #c020
 class Config(BaseModel):
-    "A frozen group of settings: unknown keys and wrong types are errors; lists, as YAML has them, may stand for tuples"
+    "A frozen group of settings: unknown keys and wrong types are errors. A tuple that a YAML list may fill says `strict=False`"
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 class ConfigError(ValueError):

@@ -106,8 +106,7 @@ class LoaderConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        area = self.random_resized_crop
-        if area and not 0 < area[0] <= area[1] <= 1: raise ValueError(f"random_resized_crop: {area} is no range of shares; take 0 < smallest <= largest <= 1")
+        if (area := self.random_resized_crop) and not 0 < area[0] <= area[1] <= 1: raise ValueError(f"random_resized_crop: {area} is no range of shares; take 0 < smallest <= largest <= 1")
         if area and self.pad_crop: raise ValueError("random_resized_crop and pad_crop both crop; set one of them")
         if self.std and min(self.std) <= 0: raise ValueError(f"std: {self.std} must be above 0; leave it out to have it computed")
         if self.rank >= self.world_size: raise ValueError(f"rank: {self.rank} is not below world_size {self.world_size}; ranks count from 0")

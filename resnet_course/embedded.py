@@ -6,7 +6,6 @@
 __all__ = ['SHAPES', 'PAIR', 'Drawn', 'draw_shapes', 'draw_pair']
 
 # %% ../nbs/lib/embedded.ipynb #c002
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np

@@ -37,6 +37,20 @@ def stratified_choice(labels, # (N,) int64
     return torch.cat([order[s:s + t] for s, t in zip(starts.tolist(), take.tolist())]).sort().values
 
 # %% ../nbs/lib/store.ipynb #c008
+def _check_shapes(self):
+    "Images and labels of both splits must agree with each other and with the classes."
+    for split in ("train", "test"):
+        x, y = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+        if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"{split}_images: {x.dtype} {tuple(x.shape)}; expected uint8 (N, 3, height, width)")
+        if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+            raise ValueError(f"{split}_labels: {y.dtype} {tuple(y.shape)}; expected int64 ({len(x)},)")
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.classes):
+            raise ValueError(f"{split}_labels: {int(y.min())}..{int(y.max())}; expected 0..{len(self.classes) - 1} for {len(self.classes)} classes")
+    if self.train_images.shape[1:] != self.test_images.shape[1:]:
+        raise ValueError(f"test_images: {tuple(self.test_images.shape)} differs in size from train_images {tuple(self.train_images.shape)}")
+
+# %% ../nbs/lib/store.ipynb #c009
 @dataclass(frozen=True, eq=False)
 class ImageStore:
     "A dataset in memory. Raises ValueError when its parts do not fit together."
@@ -52,17 +66,7 @@ class ImageStore:
     test_names: list = None # file names
     notes: list = field(default_factory=list) # (check, level, message) of what was noticed while reading
 
-    def __post_init__(self):
-        for split in ("train", "test"):
-            x, y = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
-                raise ValueError(f"{split}_images: {x.dtype} {tuple(x.shape)}; expected uint8 (N, 3, height, width)")
-            if y.dtype != torch.int64 or y.shape != x.shape[:1]:
-                raise ValueError(f"{split}_labels: {y.dtype} {tuple(y.shape)}; expected int64 ({len(x)},)")
-            if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.classes):
-                raise ValueError(f"{split}_labels: {int(y.min())}..{int(y.max())}; expected 0..{len(self.classes) - 1} for {len(self.classes)} classes")
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise ValueError(f"test_images: {tuple(self.test_images.shape)} differs in size from train_images {tuple(self.train_images.shape)}")
+    def __post_init__(self): _check_shapes(self)
 
     @property
     def fingerprint(self) -> str:
@@ -75,7 +79,7 @@ class ImageStore:
             object.__setattr__(self, "_digest", h.hexdigest())
         return self._digest
 
-# %% ../nbs/lib/store.ipynb #c012
+# %% ../nbs/lib/store.ipynb #c013
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 def save_store(store: ImageStore, # the dataset
@@ -105,7 +109,7 @@ def load_store(path, # a file of this layout
     except (SafetensorError, ValueError, OSError) as e:
         raise ValueError(f"{path}: this file cannot be used ({e}); {remedy}") from None
 
-# %% ../nbs/lib/store.ipynb #c016
+# %% ../nbs/lib/store.ipynb #c017
 class DataMissing(FileNotFoundError):
     "A real dataset is not on this machine (as opposed to: is there and damaged)."
 
@@ -134,7 +138,7 @@ def load_cifar10(root=None # folder to look in; default `data_dir()`
     except OSError as e: print(f"{path} could not be written ({e}); CIFAR-10 will be converted again next time")
     return store
 
-# %% ../nbs/lib/store.ipynb #c020
+# %% ../nbs/lib/store.ipynb #c021
 def decode_square(path, # a picture file
                   size # pixels
                  ) -> tuple: # ((3, size, size) uint8 array, note or None)
@@ -153,7 +157,7 @@ def decode_square(path, # a picture file
         im = im.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, min(im.width, left + size / s), min(im.height, top + size / s)))
         return np.asarray(im).transpose(2, 0, 1), "; ".join(notes) or None
 
-# %% ../nbs/lib/store.ipynb #c022
+# %% ../nbs/lib/store.ipynb #c023
 def _decode_all(paths, # picture files
                 size, # pixels
                 what # name of the dataset, for messages
@@ -172,7 +176,7 @@ def _decode_all(paths, # picture files
         if len(bad) > max(1, len(paths) // 100): raise ValueError(f"{what}: {len(bad)} of {len(paths)} pictures are unreadable, the first {bad[0].split(':')[0]}; copy the dataset again")
     return torch.from_numpy(out[:len(good)]), good, notes
 
-# %% ../nbs/lib/store.ipynb #c024
+# %% ../nbs/lib/store.ipynb #c025
 PETS_FULL = 7349
 PETS_CREDIT = "Pictures: Oxford-IIIT Pet Dataset, Parkhi et al. 2012, CC BY-SA 4.0"
 
@@ -201,7 +205,7 @@ def _pets_listing(folder # .../oxford-iiit-pet
     if sorted(breeds) != list(range(len(breeds))): raise ValueError(f"{folder}: class ids in the annotations are not 1..{len(breeds)}; copy the annotations again")
     return splits, [breeds[k] for k in range(len(breeds))], digest.hexdigest()
 
-# %% ../nbs/lib/store.ipynb #c025
+# %% ../nbs/lib/store.ipynb #c026
 def _build_pets(splits, # as from `_pets_listing`
                 breeds, # names
                 size # pixels
@@ -218,7 +222,7 @@ def _build_pets(splits, # as from `_pets_listing`
         species[split] = torch.tensor([rows[i][2] for i in good], dtype=torch.int64)
     return ImageStore(**parts, classes=breeds, source=source, notes=notes), species
 
-# %% ../nbs/lib/store.ipynb #c027
+# %% ../nbs/lib/store.ipynb #c028
 def load_pets(size=128, # pixels of the square pictures
               target="binary", # "binary": cat 0, dog 1; "breed": 37 breeds
               root=None # folder to look in; default `data_dir()`
@@ -249,7 +253,7 @@ def _cached_pets(cache, digest):
     if ("listing", "info", digest) not in store.notes: return None
     return replace(store, notes=[n for n in store.notes if n[0] != "listing"])
 
-# %% ../nbs/lib/store.ipynb #c034
+# %% ../nbs/lib/store.ipynb #c035
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 def _folder_rows(folder, classes):
@@ -280,7 +284,7 @@ def load_folder(folder, # folder/<class>/<picture>, or folder/{train,test}/<clas
         parts |= {f"{name}_images": x, f"{name}_labels": torch.tensor([part[i][1] for i in good], dtype=torch.int64), f"{name}_names": [part[i][0].name for i in good]}
     return ImageStore(**parts, classes=classes, source=f"{folder.name} ({len(rows) + len(test) * split:,} images)", notes=notes)
 
-# %% ../nbs/lib/store.ipynb #c037
+# %% ../nbs/lib/store.ipynb #c038
 @lru_cache(maxsize=4)
 def _embedded(target, size, n_train, n_test, seed):
     draw, classes, what = (draw_shapes, SHAPES, "ten shapes") if target == "shapes" else (draw_pair, PAIR, "cat/dog-like pair")
@@ -298,7 +302,7 @@ def load_embedded(target="shapes", # "shapes": ten classes; "binary": the cat/do
     s, n, m = (32, 5000, 1000) if target == "shapes" else (64, 1500, 600)
     return _embedded(target, size or s, n_train or n, n_test or m, seed)
 
-# %% ../nbs/lib/store.ipynb #c040
+# %% ../nbs/lib/store.ipynb #c041
 class Finding(NamedTuple):
     "One result of a check."
     check: str # counts, balance, duplicates, values, labels, files, normalisation
@@ -324,7 +328,7 @@ def _check_values(name, images):
     narrow = int(high.max()) - int(low.min()) < 128
     yield Finding("values", "warning" if narrow else "info", f"{name}: values {int(low.min())} to {int(high.max())}" + (", a narrow range for uint8: were they scaled twice?" if narrow else ""))
 
-# %% ../nbs/lib/store.ipynb #c041
+# %% ../nbs/lib/store.ipynb #c042
 def _check_duplicates(parts):
     "Exact duplicates within and across splits; parts: {name: (images, labels)}."
     from hashlib import blake2b
@@ -341,7 +345,7 @@ def _check_duplicates(parts):
     if clash := [g for g in groups if len({y for *_, y in g}) > 1]:
         yield Finding("duplicates", "warning", f"{len(clash)} pictures have two labels, the first: {', '.join(f'{n} {i} is {y}' for n, i, y in clash[0])}")
 
-# %% ../nbs/lib/store.ipynb #c042
+# %% ../nbs/lib/store.ipynb #c043
 def sort_findings(findings): # errors first
     return sorted(findings, key=lambda f: ["error", "warning", "info"].index(f.level))
 

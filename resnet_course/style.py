@@ -54,5 +54,6 @@ def control(
     "Shows `function` under controls, and its first picture where widgets cannot run"
     from IPython.display import display
     from ipywidgets import interactive
-    data, metadata = function()._repr_mimebundle_()
-    display({**interactive(function, **choices)._repr_mimebundle_(), **data}, metadata=metadata, raw=True)
+    widget = interactive(function, {"auto_display": True}, **choices)  # its result is the first picture
+    picture, metadata = widget.result._repr_mimebundle_()
+    display({**widget._repr_mimebundle_(), **picture}, metadata=metadata, raw=True)
