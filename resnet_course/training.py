@@ -314,8 +314,8 @@ def load_checkpoint(
     "Put a saved run into `state`. Raises `CheckpointError` for a damaged file, another model or another config; warns about another number of threads"
     try: saved = torch.load(path, map_location=state.precision.device, weights_only=True)
     except FileNotFoundError: raise CheckpointError(f"{path}: there is no such file") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError) as e:
-        raise CheckpointError(f"{path}: damaged or not a checkpoint ({str(e).splitlines()[0][:100] if str(e) else type(e).__name__}); delete it to start anew") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError):
+        raise CheckpointError(f"{path}: damaged or not a checkpoint; delete it to start anew") from None
     if not isinstance(saved, dict) or saved.get("format") != 1: raise CheckpointError(f"{path}: not a checkpoint of this course")
     ours, steps = state.cfg.model_dump(mode="json"), (saved["steps_per_epoch"], state.steps_per_epoch)
     changed = [f"{k} was {saved['config'].get(k)!r} and is {v!r}" for k, v in ours.items() if saved["config"].get(k) != v]

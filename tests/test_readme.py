@@ -4,14 +4,14 @@ import readme
 
 def test_cells_links_and_directives(notebook):
     nb = notebook(
-        ("markdown", "# Course\n[start](00_start.ipynb#data), ![a](images/a.png), [top](#top), [src]({git_url}/blob)\n"
+        ("markdown", "# Course\n[start](00_start.ipynb#data), ![a](images/a.png), [top](#top), git clone <address of this repository>\n"
                      "[licence](../LICENSE) <img src=\"images/b.png\" alt=\"b\">\n```\n[x](y.ipynb)\n```\nand `[x](z.ipynb)`"),
         ("code", "#| hide\nsecret = 1"),
         ("code", "#| eval: false\nimport resnet_course"),
         ("code", "#| echo: true"))
     text = readme.readme(nb, "https://example.org/me/course")
     assert text == readme.HEAD + """# Course
-[start](nbs/00_start.ipynb#data), ![a](nbs/images/a.png), [top](#top), [src](https://example.org/me/course/blob)
+[start](nbs/00_start.ipynb#data), ![a](nbs/images/a.png), [top](#top), git clone https://example.org/me/course
 [licence](LICENSE) <img src="nbs/images/b.png" alt="b">
 ```
 [x](y.ipynb)

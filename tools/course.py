@@ -41,6 +41,7 @@ def execute(nb, label, timeout):
     def progress(cell, cell_index, **_): show(f"{label}  cell {cell_index + 1}/{total}  {time.time() - start:.0f} s")
 
     client = NotebookClient(nb, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(NBS)}},
+                            extra_arguments=["--IPKernelApp.log_level=40"],  # errors only; it warns of plain TCP on localhost
                             on_cell_start=progress)
     try: client.execute()
     except (CellExecutionError, CellTimeoutError) as e: return ANSI.sub("", str(e)).strip()

@@ -2,7 +2,7 @@
 
     python tools/readme.py [--check]      --check writes nothing and exits with 1 when README.md is not in step
 
-Cells marked `#| hide` are left out, outputs too. `{git_url}` in the text becomes the repository's address from settings.ini.
+Cells marked `#| hide` are left out, outputs too. `<address of this repository>` in the text becomes the address from settings.ini.
 """
 import posixpath, re, sys
 from configparser import ConfigParser
@@ -35,7 +35,7 @@ def readme(nb, git_url):
     for cell in nb["cells"]:
         source = text(cell["source"]).strip()
         if not source or re.search(r"^#\s*\|\s*hide\b", source, re.M): continue
-        if cell["cell_type"] == "markdown": parts.append(relink(source.replace("{git_url}", git_url)))
+        if cell["cell_type"] == "markdown": parts.append(relink(source.replace("<address of this repository>", git_url)))
         elif cell["cell_type"] == "code" and (code := DIRECTIVE.sub("", source).strip()): parts.append(f"```python\n{code}\n```")
     return HEAD + "\n\n".join(parts) + "\n"
 
