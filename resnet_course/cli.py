@@ -13,15 +13,12 @@ from typing import Sequence
 # %% ../nbs/lib/cli.ipynb #c005
 def _train(args: argparse.Namespace) -> dict:
     from resnet_course.core import ConfigError, make_config
-    from resnet_course.experiment import Experiment, load_experiment, publish, run_experiment
+    from resnet_course.experiment import Experiment, load_experiment, new_run_folder, publish, run_experiment
     if args.resume: experiment, folder = load_experiment(args.resume / "config.yaml"), args.resume
     elif args.config: experiment, folder = load_experiment(args.config, scale=args.scale, overrides=dict(map(_override, args.set))), args.run
     else: raise ConfigError("name a config file, or a run to resume with --resume RUN")
-    if args.seeds and not args.resume: experiment = make_config(Experiment, {**experiment.model_dump(), "seeds": args.seeds}, "--seeds")
-    if folder is None:
-        import datetime
-        from resnet_course.core import runs_dir
-        folder = runs_dir() / f"{experiment.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    if args.seeds: experiment = make_config(Experiment, {**experiment.model_dump(), "seeds": args.seeds}, "--seeds")
+    folder = folder or new_run_folder(experiment)
     print(f"run folder: {folder}", file=sys.stderr)
     try: record = run_experiment(experiment, folder, progress=not args.quiet)
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; go on with: resnet-course train --resume {folder}") from None
@@ -34,11 +31,11 @@ def _evaluate(args: argparse.Namespace) -> dict:
 
 def _override(text: str) -> tuple:
     "key=value, the value read as YAML"
-    import yaml
     from resnet_course.core import ConfigError
+    from resnet_course.experiment import read_yaml
     key, equals, value = text.partition("=")
     if not (key and equals): raise ConfigError(f"--set {text}: expected key=value, such as training.epochs=5")
-    return key, yaml.safe_load(value)
+    return key, read_yaml(value, f"--set {key}")
 
 # %% ../nbs/lib/cli.ipynb #c006
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("config", nargs="?", type=Path, help="a YAML file")
     train.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
     train.add_argument("--run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>)")
-    train.add_argument("--seeds", type=lambda s: [int(i) for i in s.split(",")], help="such as 0,1,2, in place of the file's")
+    train.add_argument("--seeds", type=lambda s: [int(i) for i in s.split(",")], help="such as 0,1,2, in place of the file's; with --resume, seeds can be added")
     train.add_argument("--scale", choices=["smoke", "laptop", "full"], default="full", help="apply the file's section for this scale")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting, such as training.epochs=5")
     train.add_argument("--publish", action="store_true", help="copy the result into experiments/<name>/")

@@ -7,7 +7,7 @@ __all__ = ['SCALES', 'repo_root', 'cache_dir', 'data_dir', 'runs_dir', 'experime
            'generator', 'replace_file', 'Config', 'ConfigError', 'make_config', 'cpu_features', 'describe_machine']
 
 # %% ../nbs/lib/core.ipynb #c002
-import contextlib, difflib, hashlib, os, platform, sys, tempfile
+import contextlib, difflib, hashlib, os, platform, tempfile, time
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -61,8 +61,9 @@ def pick_device(
 ) -> torch.device:
     "The device to compute on: CUDA, then Apple MPS, then the CPU. Raises `ValueError` for one that is not there"
     if name != "auto":
-        device = torch.device(name)
-        there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: True)()
+        try: device = torch.device(name)
+        except RuntimeError: raise ValueError(f"device {name!r} is not known; use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'") from None
+        there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: device.type == "cpu")()
         if not there: raise ValueError(f"device {name!r} is not available on this machine; use 'auto' or 'cpu'")
         return device
     if torch.cuda.is_available(): return torch.device("cuda")
@@ -83,6 +84,8 @@ def replace_file(
 ) -> Iterator[Path]:
     "Gives a temporary path beside `path` and renames it onto `path` on success; on an error the old file stays"
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):            # of a process that was killed long ago
+        if time.time() - left.stat().st_mtime > 3600: left.unlink(missing_ok=True)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(fd); tmp = Path(name)
     try:

@@ -10,6 +10,7 @@ __all__ = ['CIFAR10_MEAN', 'CIFAR10_STD', 'pad_images', 'crop_and_flip', 'random
 
 # %% ../nbs/03_data.ipynb #c001
 import math
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Iterator, Literal, NamedTuple
 
@@ -54,7 +55,8 @@ def random_resized_crop(x, # (B, 3, S, S) float32
     cx, cy = (2 * u[:, 2] - 1) * (1 - w), (2 * u[:, 3] - 1) * (1 - h)     # window centre, -1..1
     o = torch.zeros_like(w)
     theta = torch.stack([w, o, cx, o, h, cy], 1).view(-1, 2, 3)
-    return F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), padding_mode="border", align_corners=False)
+    grid, edge = F.affine_grid(theta, list(x.shape), align_corners=False), 1 - 1 / x.shape[-1]
+    return F.grid_sample(x, grid.clamp(-edge, edge), align_corners=False)     # clamped: Apple GPUs know no padding_mode="border"
 
 def cutout(x, # (B, 3, H, W) float32, normalised
            u, # (B, 2) fractions that decide the centre
@@ -265,7 +267,7 @@ def create_embedded_loaders(cfg: LoaderConfig = LoaderConfig() # target="binary"
 
 def _stand_in(error, cfg, target):
     "The embedded data instead of a missing dataset, said plainly."
-    print(f"{error}. The embedded data stands in.")
+    print(f"{error}. The embedded data stands in.", file=sys.stderr)
     return make_loaders(load_embedded(target, cfg.image_size), cfg)
 
 def create_cifar10_loaders(cfg: LoaderConfig = LoaderConfig()

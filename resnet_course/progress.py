@@ -31,7 +31,7 @@ class Progress:
     def step(self) -> None:
         "Show that a step was taken; at most twice a second"
         s = self.state
-        if not self.enabled or (s.batch and time.monotonic() - self.last < 0.5): return
+        if not self.enabled or time.monotonic() - self.last < 0.5: return
         self.last = time.monotonic()
         if self.handle is not None: self._show(f"\nepoch {s.epoch + 1} of {s.cfg.epochs}: step {s.batch} of {s.steps_per_epoch}")
         elif self.bar is not None: self.bar.n = s.batch; self.bar.set_description(f"epoch {s.epoch + 1}/{s.cfg.epochs}")

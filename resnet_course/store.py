@@ -10,6 +10,7 @@ __all__ = ['CIFAR10_CLASSES', 'PETS_FULL', 'PETS_CREDIT', 'stratified_choice', '
 # %% ../nbs/lib/store.ipynb #c002
 import hashlib
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -135,7 +136,7 @@ def load_cifar10(root=None # folder to look in; default `data_dir()`
         raise DataMissing(f"CIFAR-10 is not in {root}; to download 170 MB: torchvision.datasets.CIFAR10({str(root)!r}, download=True)")
     store = _convert_cifar10(root)
     try: save_store(store, path)
-    except OSError as e: print(f"{path} could not be written ({e}); CIFAR-10 will be converted again next time")
+    except OSError as e: print(f"{path} could not be written ({e}); CIFAR-10 will be converted again next time", file=sys.stderr)
     return store
 
 # %% ../nbs/lib/store.ipynb #c021
@@ -213,7 +214,7 @@ def _build_pets(splits, # as from `_pets_listing`
     "Decode all pictures of the listing."
     total = sum(map(len, splits.values()))
     source = f"Oxford-IIIT Pets ({total:,} images)" if total == PETS_FULL else f"Pets subset ({total:,} images)"
-    print(f"{source}: decoding to {size} px, once")
+    print(f"{source}: decoding to {size} px, once", file=sys.stderr)
     parts, species, notes = {}, {}, []
     for split, rows in splits.items():
         x, good, more = _decode_all([r[0] for r in rows], size, "Pets")
@@ -238,7 +239,7 @@ def load_pets(size=128, # pixels of the square pictures
     if store is None:
         store, _ = _build_pets(splits, breeds, size)
         try: save_store(replace(store, notes=store.notes + [("listing", "info", digest)]), cache)
-        except OSError as e: print(f"{cache} could not be written ({e}); the pictures will be decoded again next time")
+        except OSError as e: print(f"{cache} could not be written ({e}); the pictures will be decoded again next time", file=sys.stderr)
     if target == "breed": return store
     dog = torch.zeros(len(breeds), dtype=torch.int64)
     for rows in splits.values():

@@ -6,17 +6,16 @@
 __all__ = ['topk_accuracies', 'Means', 'Precision', 'pick_precision', 'Step', 'train_steps', 'check_targets',
            'train_epoch_classification', 'evaluation_mode', 'evaluate_classification', 'TrainingConfig',
            'make_optimizer', 'make_schedulers', 'TrainState', 'save_checkpoint', 'load_checkpoint', 'fit_steps', 'fit',
-           'check_forward', 'parameters_without_gradient', 'overfit_few', 'History', 'save_model', 'load_model',
-           'CheckpointError']
+           'History', 'save_model', 'load_model', 'CheckpointError']
 
 # %% ../nbs/04_training.ipynb #c003
-import contextlib, copy, math, os, pickle, time, warnings
+import contextlib, copy, math, os, pickle, time, warnings, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
@@ -33,7 +32,7 @@ def topk_accuracies(
 ) -> dict[int, float]:
     "Fraction of samples whose target is among the k highest scores, for each k; with C <= k guesses it is 1"
     hits = _hits(logits, targets, max(ks := tuple(ks)))
-    return {k: hits[:, :k].any(1).double().mean().item() for k in ks}
+    return {k: hits[:, :k].any(1).sum().item() / len(targets) for k in ks}
 
 def _hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     "(B, min(k, C)) booleans: is the guess of this rank the target?"
@@ -111,6 +110,7 @@ class Step(NamedTuple):
     logits: Tensor   # scores (B, C), fp32
     targets: Tensor  # class indices (B,)
 
+# %% ../nbs/04_training.ipynb #c022
 def train_steps(
     model: nn.Module,                       # maps (B, 3, H, W) to scores (B, C)
     batches: Iterable[tuple[Tensor, Tensor]],  # (x, y) on the model's device
@@ -141,17 +141,19 @@ def train_steps(
         for s in schedulers: s.step()
         yield Step(loss.detach(), logits.detach(), y)
 
-# %% ../nbs/04_training.ipynb #c023
+# %% ../nbs/04_training.ipynb #c024
 def check_targets(
     y: Tensor,         # class indices (B,)
     num_classes: int,  # how many scores the model gives
 ) -> None:
     "Raises `ValueError` for a class index outside 0..num_classes-1 (labels that lie on the CPU)"
-    if y.device.type == "cpu" and len(y) and not (0 <= (low := int(y.min())) and (high := int(y.max())) < num_classes):
-        raise ValueError(f"targets run from {low} to {int(y.max())}, but the model has {num_classes} classes (0..{num_classes - 1}); "
-                         f"give the model num_classes={int(y.max()) + 1} or mend the labels")
+    if y.device.type != "cpu" or not len(y): return
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"targets run from {low} to {high}, but the model has {num_classes} classes (0..{num_classes - 1}); "
+                         f"give the model num_classes={high + 1} or mend the labels")
 
-# %% ../nbs/04_training.ipynb #c028
+# %% ../nbs/04_training.ipynb #c029
 def train_epoch_classification(
     model: nn.Module,                 # maps (B, 3, H, W) to scores (B, C)
     loader: Iterable[tuple[Tensor, Tensor]],  # (x, y) batches
@@ -163,7 +165,7 @@ def train_epoch_classification(
     for step in train_steps(model, loader, optimizer, **how): means.add(*step)
     return means.result()
 
-# %% ../nbs/04_training.ipynb #c029
+# %% ../nbs/04_training.ipynb #c030
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
     "`model` in evaluation mode; afterwards every submodule is in the mode that it was in"
@@ -190,12 +192,12 @@ def evaluate_classification(
             means.add(loss_fn(logits, y), logits, y)
     return means.result()
 
-# %% ../nbs/04_training.ipynb #c036
+# %% ../nbs/04_training.ipynb #c037
 class TrainingConfig(Config):
     "How to train: everything between the data and the weights"
     epochs: int = Field(10, gt=0)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = Field(0.1, gt=0)                  # the highest learning rate of the schedule
+    lr: float = Field(0.1, gt=0, allow_inf_nan=False)                  # the highest learning rate of the schedule
     momentum: float = Field(0.9, ge=0, lt=1)      # of SGD
     nesterov: bool = True                         # of SGD
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)  # of Adam and AdamW
@@ -215,7 +217,15 @@ class TrainingConfig(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None             # None: where it helps
 
-# %% ../nbs/04_training.ipynb #c037
+    @model_validator(mode="after")
+    def _fits_together(self):
+        drops = self.milestones
+        if self.schedule == "multistep" and not (drops and 0 < drops[0] and drops[-1] < self.epochs and list(drops) == sorted(set(drops))):
+            raise ValueError(f"milestones {list(drops)} must rise and lie between 1 and epochs - 1 for schedule multistep")
+        if self.warmup_epochs >= self.epochs: raise ValueError(f"warmup_epochs {self.warmup_epochs} leaves nothing of epochs {self.epochs}; shorten it")
+        return self
+
+# %% ../nbs/04_training.ipynb #c038
 def make_optimizer(
     model: nn.Module,     # whose trainable parameters to hold
     cfg: TrainingConfig,
@@ -230,7 +240,7 @@ def make_optimizer(
     if cfg.optimizer == "sgd": return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov and cfg.momentum > 0)
     return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[cfg.optimizer](groups, lr=cfg.lr, betas=cfg.betas)
 
-# %% ../nbs/04_training.ipynb #c040
+# %% ../nbs/04_training.ipynb #c041
 def make_schedulers(
     optimizer: torch.optim.Optimizer,
     cfg: TrainingConfig,
@@ -238,7 +248,6 @@ def make_schedulers(
 ) -> list:
     "torch's schedulers for `cfg`, to be stepped after every batch; `plateau` itself is stepped by `fit`, once an epoch"
     total, warm = cfg.epochs * steps_per_epoch, round(cfg.warmup_epochs * steps_per_epoch)
-    if warm >= total and warm: raise ValueError(f"warmup_epochs {cfg.warmup_epochs} leaves nothing of epochs {cfg.epochs}; shorten it")
     if cfg.schedule == "onecycle":
         return [lr_scheduler.OneCycleLR(optimizer, cfg.lr, total_steps=total + 1, pct_start=warm / total or 0.3, cycle_momentum=False)]
     rise = lr_scheduler.LinearLR(optimizer, 1 / (warm + 1), total_iters=warm) if warm else None
@@ -250,20 +259,19 @@ def make_schedulers(
     if cfg.schedule == "multistep": rest = lr_scheduler.MultiStepLR(optimizer, [m * steps_per_epoch for m in cfg.milestones], cfg.gamma)
     return [s for s in (rise, rest) if s]
 
-# %% ../nbs/04_training.ipynb #c047
+# %% ../nbs/04_training.ipynb #c048
 class TrainState:
     "Everything that changes while a network trains"
     def __init__(self,
-        model: nn.Module,      # moved to the device and memory format of `cfg`
+        model: nn.Module,     # moved to the loaders' device and the memory format of `cfg`
         cfg: TrainingConfig,
-        steps_per_epoch: int,  # len(loaders.train)
-        device: str | torch.device = "auto",
+        loaders,              # as lesson 03 makes them
     ):
-        self.cfg, self.steps_per_epoch = cfg, steps_per_epoch
-        self.precision = pick_precision(cfg.precision, device, cfg.channels_last)
+        self.cfg, self.steps_per_epoch, self.data = cfg, len(loaders.train), _identity(loaders)
+        self.precision = pick_precision(cfg.precision, loaders.train.device, cfg.channels_last)
         self.model = self.precision.place(model)
         self.optimizer = make_optimizer(model, cfg)
-        self.schedulers = make_schedulers(self.optimizer, cfg, steps_per_epoch)
+        self.schedulers = make_schedulers(self.optimizer, cfg, self.steps_per_epoch)
         self.plateau = lr_scheduler.ReduceLROnPlateau(self.optimizer, "min", cfg.gamma, cfg.patience) if cfg.schedule == "plateau" else None
         self.scaler = torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.dtype == torch.float16)
         self.epoch, self.batch, self.means, self.seconds, self.history, self.best = 0, 0, Means(), 0.0, History(), None
@@ -279,7 +287,8 @@ class TrainState:
     ) -> None:
         "Write the epoch's row, remember the best weights, step the plateau schedule. Raises `FloatingPointError` for a loss that is no number"
         train, lr = self.means.result(), self.optimizer.param_groups[0]["lr"]
-        if not math.isfinite(train["loss"]): raise FloatingPointError(f"the training loss of epoch {self.epoch + 1} is {train['loss']}; lower lr (now {lr:g}), add warmup_epochs, or set clip_norm")
+        for split, figures in (("training", train), ("validation", val)):
+            if not math.isfinite(figures.get("loss", 0.0)): raise FloatingPointError(f"the {split} loss of epoch {self.epoch + 1} is {figures['loss']}; lower lr ({self.cfg.lr:g}), add warmup_epochs, or set clip_norm")
         self.epoch += 1
         named = lambda split, figures: {f"{split}_{k}": v for k, v in figures.items()}
         self.history.append(dict(epoch=self.epoch, lr=lr, **named("train", train), **named("val", val), seconds=round(self.seconds, 2)))
@@ -292,6 +301,11 @@ class TrainState:
     def _better(self, new: float, old: float) -> bool: return new < old if self.cfg.monitor == "loss" else new > old
 
 # %% ../nbs/04_training.ipynb #c049
+def _identity(loaders) -> dict:
+    "What must be the same for a run to be continued: the images, their split, order and augmentation"
+    return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit"}))
+
+# %% ../nbs/04_training.ipynb #c051
 def save_checkpoint(
     state: TrainState,
     path: str | os.PathLike,  # usually <run>/checkpoint.pt
@@ -301,25 +315,28 @@ def save_checkpoint(
     cuda = torch.cuda.get_rng_state_all() if state.precision.device.type == "cuda" else []
     with replace_file(path) as tmp:
         torch.save(dict(
-            format=1, config=state.cfg.model_dump(mode="json"), steps_per_epoch=state.steps_per_epoch, threads=torch.get_num_threads(),
+            format=1, config=state.cfg.model_dump(mode="json"), data=state.data, threads=torch.get_num_threads(),
             model=state.model.state_dict(), optimizer=state.optimizer.state_dict(), schedulers=[s.state_dict() for s in state.schedulers],
             plateau=state.plateau.state_dict() if state.plateau else None, scaler=state.scaler.state_dict(), rng=dict(cpu=torch.get_rng_state(), cuda=cuda),
             epoch=state.epoch, batch=state.batch, means=dict(totals=m.totals, n=m.n, num_classes=m.num_classes), seconds=state.seconds,
             history=list(state.history), best=state.best), tmp)
 
+# %% ../nbs/04_training.ipynb #c052
 def load_checkpoint(
     state: TrainState,        # fresh, of the same model and config
     path: str | os.PathLike,  # written by `save_checkpoint`
 ) -> TrainState:
     "Put a saved run into `state`. Raises `CheckpointError` for a damaged file, another model or another config; warns about another number of threads"
-    try: saved = torch.load(path, map_location=state.precision.device, weights_only=True)
+    try:
+        if (bad := zipfile.ZipFile(path).testzip()): raise zipfile.BadZipFile(bad)   # torch.load does not check the sums
+        saved = torch.load(path, map_location=state.precision.device, weights_only=True)
     except FileNotFoundError: raise CheckpointError(f"{path}: there is no such file") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError):
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, KeyError):
         raise CheckpointError(f"{path}: damaged or not a checkpoint; delete it to start anew") from None
-    if not isinstance(saved, dict) or saved.get("format") != 1: raise CheckpointError(f"{path}: not a checkpoint of this course")
-    ours, steps = state.cfg.model_dump(mode="json"), (saved["steps_per_epoch"], state.steps_per_epoch)
-    changed = [f"{k} was {saved['config'].get(k)!r} and is {v!r}" for k, v in ours.items() if saved["config"].get(k) != v]
-    if steps[0] != steps[1]: changed.append(f"an epoch had {steps[0]} steps and has {steps[1]}")
+    if not isinstance(saved, dict) or saved.get("format") != 1 or not {"config", "data", "model"} <= saved.keys():
+        raise CheckpointError(f"{path}: not a checkpoint of this course; delete it to start anew")
+    begun, now = {**saved["config"], **saved["data"]}, {**state.cfg.model_dump(mode="json"), **state.data}
+    changed = [f"{k} was {begun.get(k)!r} and is {v!r}" for k, v in now.items() if begun.get(k) != v]
     if changed: raise CheckpointError(f"{path}: the run was begun with other settings: {'; '.join(changed)}; use the old ones or start a new run")
     if saved["threads"] != torch.get_num_threads():
         warnings.warn(f"this run was begun with {saved['threads']} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ")
@@ -334,7 +351,7 @@ def load_checkpoint(
     vars(state.means).update(saved["means"]); state.history = History(saved["history"])
     return state
 
-# %% ../nbs/04_training.ipynb #c051
+# %% ../nbs/04_training.ipynb #c054
 def fit_steps(
     state: TrainState,
     loaders,                       # with `train` and `val`, as lesson 03 makes them
@@ -353,14 +370,15 @@ def fit_steps(
             if path and time.monotonic() - saved > save_every: save_checkpoint(state, path); saved = time.monotonic()
             yield step
             start = time.perf_counter()
+        state.means.totals.tolist(); state.seconds += time.perf_counter() - start   # a GPU may still have been computing
         state.end_epoch(evaluate_classification(state.model, loaders.val, precision=state.precision) if len(loaders.val) else {})
         if path: save_checkpoint(state, path); state.history.to_csv(path.with_name("history.csv")); saved = time.monotonic()
     if state.cfg.keep == "best" and state.best: load_state(state.model, state.best["model"], "best weights")
 
-# %% ../nbs/04_training.ipynb #c053
+# %% ../nbs/04_training.ipynb #c056
 _all_ = ["History", "save_model", "load_model", "CheckpointError"]  # part of training for its users
 
-# %% ../nbs/04_training.ipynb #c054
+# %% ../nbs/04_training.ipynb #c057
 def fit(
     model: nn.Module,              # maps (B, 3, H, W) to scores (B, C)
     loaders,                       # with `train` and `val`, as lesson 03 makes them
@@ -370,17 +388,17 @@ def fit(
     resume: bool = False,          # go on from folder/checkpoint.pt if there is one
     progress: bool = True,         # show epochs as they come
     save_every: float = 300.0,     # seconds between checkpoints inside an epoch
-    device: str | torch.device = "auto",
 ) -> History:
-    "Train `model` by `cfg`; its history. Ctrl-C finishes the step, saves, and raises `KeyboardInterrupt` with the way to go on"
+    "Train `model` by `cfg` on the loaders' device; its history. Ctrl-C finishes the step, saves, and raises `KeyboardInterrupt` with the way to go on"
     if not len(loaders.train): raise ValueError("the training loader is empty; check batch_size and limit")
     if cfg.early_stopping and not len(loaders.val): raise ValueError("early_stopping needs a validation split; set val_fraction above 0")
     if cfg.keep == "best" and not len(loaders.val): raise ValueError("keep='best' needs a validation split (never the test split); set val_fraction above 0 or keep='last'")
-    state = TrainState(model, cfg, len(loaders.train), device)
-    with evaluation_mode(model), torch.no_grad():
-        check_targets(loaders.train.labels.cpu(), model(loaders.train.batch(0, 0)[0][:2]).shape[1])
-    path = Path(folder) / "checkpoint.pt" if folder else None
-    if path and resume and path.exists(): load_checkpoint(state, path)
+    state, path = TrainState(model, cfg, loaders), Path(folder) / "checkpoint.pt" if folder else None
+    with evaluation_mode(model), torch.no_grad(): num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
+    for loader in (loaders.train, loaders.val): check_targets(loader.labels.cpu(), num_classes)
+    if path and path.exists():
+        if not resume: raise ValueError(f"{path} is there already; go on with it by resume=True, or name another folder")
+        load_checkpoint(state, path).history.to_csv(path.with_name("history.csv"))
     shown = Progress(state, progress)
     try:
         with stop_requests() as asked:
@@ -388,45 +406,8 @@ def fit(
                 shown.step()
                 if not asked: continue
                 if path: save_checkpoint(state, path)
-                where = f"epoch {state.epoch + 1}, step {state.batch} of {state.steps_per_epoch}"
-                raise KeyboardInterrupt(f"stopped at {where}; " + (f"saved as {path}: call fit with resume=True to go on" if path else "nothing was saved, because folder is None"))
+                raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.batch} of {state.steps_per_epoch}; "
+                                        + (f"saved as {path}: call fit with resume=True to go on" if path else "nothing was saved, because folder is None"))
+            if asked: raise KeyboardInterrupt("stopped after the last epoch" + (f"; saved as {path}" if path else ""))
     finally: shown.close()
     return state.history
-
-# %% ../nbs/04_training.ipynb #c068
-def check_forward(
-    model: nn.Module,
-    x: Tensor,          # inputs (B, 3, H, W)
-    num_classes: int,   # expected number of scores
-) -> Tensor:
-    "The scores (B, num_classes). Raises `ValueError` when their shape is wrong or they are not finite"
-    with evaluation_mode(model), torch.no_grad(): logits = model(x)
-    if logits.shape != (len(x), num_classes): raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected {(len(x), num_classes)}; check num_classes and the final layer")
-    if not logits.isfinite().all(): raise ValueError("the model gives scores that are not finite; check its weights and the input's normalisation")
-    return logits
-
-def parameters_without_gradient(
-    model: nn.Module,
-    x: Tensor,         # inputs (B, 3, H, W)
-    y: Tensor,         # class indices (B,)
-    warmup: int = 2,   # steps first: behind a zero-initialised BatchNorm the first gradient is rightly zero
-) -> list[str]:
-    "Names of the trainable parameters whose gradient is missing or zero everywhere; works on a copy"
-    model = copy.deepcopy(model)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    for _ in train_steps(model, [(x, y)] * (warmup + 1), optimizer): pass
-    return [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
-
-def overfit_few(
-    model: nn.Module,
-    x: Tensor,           # a few inputs (B, 3, H, W); 32 are enough
-    y: Tensor,           # class indices (B,)
-    steps: int = 60,     # optimizer steps at most
-    lr: float = 1e-2,    # of Adam
-) -> dict[str, float]:
-    "Train a copy on these samples alone: the steps taken until all were right (or `steps`), and the accuracy reached"
-    model, taken, right = copy.deepcopy(model), 0, 0.0
-    for step in train_steps(model, [(x, y)] * steps, torch.optim.Adam(model.parameters(), lr=lr)):
-        taken, right = taken + 1, topk_accuracies(step.logits, y, (1,))[1]
-        if right == 1.0: break
-    return dict(steps=taken, accuracy=right)

@@ -1,4 +1,6 @@
 "index.ipynb -> README.md."
+import re
+
 import readme
 
 
@@ -35,3 +37,9 @@ def test_check_detects_a_difference(tmp_path, monkeypatch, notebook):
     assert readme.main([]) == 0 and readme.main(["--check"]) == 0
     nbtools.write(notebook(("markdown", "# Two")), tmp_path / "nbs" / "index.ipynb")
     assert readme.main(["--check"]) == 1 and "One" in (tmp_path / "README.md").read_text()
+
+
+def test_links_of_the_readme_lead_somewhere(root):
+    text = readme.CODE.sub("", (root / "README.md").read_text(encoding="utf-8"))
+    targets = {t.partition("#")[0] for _, t in readme.TARGET.findall(text) if not re.match(r"[a-z]+:|#", t)}
+    assert len(targets) > 10 and [t for t in sorted(targets) if not (root / t).exists()] == []

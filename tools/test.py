@@ -11,7 +11,7 @@ from pathlib import Path
 import readme
 from nbtools import NBS, ROOT, notebooks, problems, run, script
 
-LIMIT = 15 * 60  # seconds for nbdev_test, and for the tests
+LIMIT = 8 * 60  # seconds for nbdev_test, and for the tests
 
 
 def copied(folder):
