@@ -230,5 +230,6 @@ class Bottleneck(ResidualBlock):
         return self.bn3(self.conv3(out))
 
 
+# older names of the same classes
 ResidualBlock34 = BasicBlock
 ResidualLearningBlock = Bottleneck

@@ -6,7 +6,7 @@
 __all__ = ['PALETTE', 'LINES', 'color_of', 'use_style', 'described', 'control']
 
 # %% ../nbs/lib/style.ipynb #c002
-import base64, io
+import base64, html, io
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -44,7 +44,9 @@ class described:
         self.png, self.alt = buffer.getvalue(), alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+        png = base64.b64encode(self.png).decode()
+        page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{png}">'
+        return {"text/html": page, "image/png": png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 # %% ../nbs/lib/style.ipynb #c010
 def control(

@@ -63,14 +63,15 @@ def test_something_that_is_no_notebook_is_a_problem(tmp_path):
 
 def test_cleaning_mends_widgets_and_keeps_the_picture(tmp_path, notebook):
     picture = display(**VIEW, **{"image/png": "iVBORw0KGgo="})
-    nb = notebook(("code", "1", display(**VIEW), picture, stream("kept\n")), widgets={"x": {}})
+    twin = dict(display(**{"image/png": "iVBORw0KGgo=", "text/html": "<img>", "text/plain": "A line."}), metadata={"image/png": {"alt": "A line."}})
+    nb = notebook(("code", "1", display(**VIEW), picture, twin, stream("kept\n")), widgets={"x": {}})
     nb["cells"][0]["execution_count"] = 7
     path = tmp_path / "a.ipynb"
     nbtools.write(nb, path)
     assert clean.clean(path)
     after = nbtools.read(path)
     assert nbtools.problems(path) == [] and after["cells"][0]["execution_count"] is None
-    assert [sorted(o.get("data", {})) for o in after["cells"][0]["outputs"]] == [["image/png", "text/plain"], []]
+    assert [sorted(o.get("data", {})) for o in after["cells"][0]["outputs"]] == [["image/png", "text/plain"]] * 2 + [[]]
     assert not clean.clean(path)  # a clean notebook is left alone
 
 

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 from nbdev.clean import nbdev_clean
-from nbtools import notebooks, problems, read, strip_widgets, write
+from nbtools import notebooks, problems, read, strip_outputs, write
 
 
 def clean(path):
     "Clean one notebook in place; True when that changed it."
     before = path.read_bytes()
     nb = read(path)
-    if strip_widgets(nb): write(nb, path)
+    if strip_outputs(nb): write(nb, path)
     nbdev_clean.__wrapped__(str(path))
     return path.read_bytes() != before
 

@@ -39,13 +39,16 @@ def text(source):
     return source if isinstance(source, str) else "".join(source)
 
 
-def strip_widgets(nb):
-    "Remove stored widget state and views, which nbdev_clean keeps and GitHub refuses; True if there were any."
+def strip_outputs(nb):
+    "Remove widget state and views (nbdev_clean keeps them, GitHub refuses them) and a picture's HTML twin; True if there were any."
     found = nb["metadata"].pop("widgets", None) is not None
     for cell in nb["cells"]:
         kept = []
         for out in cell.get("outputs", []):
             data = out.get("data", {})
+            if "text/html" in data and "alt" in out.get("metadata", {}).get("image/png", {}):  # the same picture, made for a live page
+                found = True
+                del data["text/html"]
             if WIDGET_VIEW in data:
                 found = True
                 del data[WIDGET_VIEW]
