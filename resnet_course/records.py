@@ -35,7 +35,7 @@ class History(list):
     ) -> None:
         "Write all epochs as CSV; floats in full, so that two histories can be compared exactly"
         with replace_file(path) as tmp, open(tmp, "w", newline="") as f:
-            writer = csv.DictWriter(f, self.names(), restval=""); writer.writeheader(); writer.writerows(self)
+            writer = csv.DictWriter(f, self.names(), restval="", lineterminator="\n"); writer.writeheader(); writer.writerows(self)
 
     @classmethod
     def from_csv(cls,

@@ -6,7 +6,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MAX_BYTES = 1_000_000  # GitHub stops rendering at about 1 MB
-HOME_PATH = re.compile(r"(?<![\w./:-])(?:/(?:home|Users|root|work|farm)/[\w.]|/tmp/ipykernel_)|\b[A-Z]:\\+Users\\+\w")
+HOME_PATH = re.compile(r"(?<![\w./:-])(?:/(?:home|Users|root|work)/[\w.]|/tmp/ipykernel_)|\b[A-Z]:\\+Users\\+\w")
 
 
 def notebooks(folder=NBS):
