@@ -6,14 +6,14 @@ RESNET_COURSE_SCALE (smoke, laptop, full) says how much is computed; laptop is t
 stop the others; its error is shown and the exit code is 1. A cell with the line `#| key_figure` names the lesson's key
 figure: the last line of its text output.
 """
-import argparse, os, re, sys, time
+import argparse, copy, os, re, sys, time
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import HTMLExporter
 from clean import clean
-from nbtools import NBS, ROOT, lessons
+from nbtools import NBS, ROOT, WIDGET_VIEW, lessons
 
 OUT = ROOT / "_course"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -51,6 +51,9 @@ def execute(nb, label, timeout):
 def save(nb, path):
     "Write the executed copy and a page of it."
     nbformat.write(nb, OUT / path.name)
+    nb = copy.deepcopy(nb)
+    for out in (o for c in nb.cells for o in c.get("outputs", ())):
+        if "image/png" in out.get("data", {}): out.data.pop(WIDGET_VIEW, None)  # a page has no kernel: the picture, not its controls
     page, _ = HTMLExporter().from_notebook_node(nb, resources={"metadata": {"name": path.stem}})
     (OUT / f"{path.stem}.html").write_text(page, encoding="utf-8")
 
