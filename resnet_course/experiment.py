@@ -50,6 +50,7 @@ class Experiment(Config):
     model: ModelConfig
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[int, ...] = Field((0,), strict=False, min_length=1)  # one training each: initial weights, order, augmentation
+    test: bool = True                                                 # measure the test split at the end; False while choosing a recipe
     results: tuple[Literal[FIGURES], ...] = Field((), strict=False)   # figures to make of the finished run
     scales: dict[str, dict[str, Any]] = Field(default_factory=dict)   # what differs at smoke or laptop, such as {"smoke": {"training.epochs": 1}}
 
@@ -157,7 +158,7 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
         _write_json(here / "begun.json", dict(environment=describe_machine(), code=_commit(), precision=str(
             pick_precision(experiment.training.precision, loaders.train.device, experiment.training.channels_last))))
     history = fit(model, loaders, experiment.training, folder=here, resume=True, progress=progress)
-    metrics = {split: _measure(model, loader) for split, loader in (("val", loaders.val), ("test", loaders.test)) if len(loader)}
+    metrics = {split: _measure(model, loader) for split, loader in (("val", loaders.val), ("test", loaders.test)) if len(loader) and (split == "val" or experiment.test)}
     save_model(model, here / "weights.safetensors", experiment=experiment.name, seed=str(seed))
     _write_json(here / "result.json", dict(
         seed=seed, metrics=metrics, epochs=len(history), seconds=round(sum(history.column("seconds")), 1), weights_sha256=_sha256(here / "weights.safetensors"),

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['topk_accuracies', 'Means', 'Precision', 'pick_precision', 'Step', 'train_steps', 'check_targets',
            'train_epoch_classification', 'evaluation_mode', 'evaluate_classification', 'TrainingConfig',
-           'make_optimizer', 'make_schedulers', 'TrainState', 'save_checkpoint', 'load_checkpoint', 'fit_steps', 'fit',
-           'History', 'save_model', 'load_model', 'CheckpointError']
+           'make_optimizer', 'make_schedulers', 'TrainState', 'fit_steps', 'fit', 'History', 'save_model', 'load_model',
+           'CheckpointError', 'save_checkpoint', 'load_checkpoint']
 
 # %% ../nbs/04_training.ipynb #c003
-import contextlib, copy, math, os, pickle, time, warnings, zipfile
+import contextlib, copy, math, os, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Literal, NamedTuple
@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
-from .core import Config, cpu_features, pick_device, replace_file
+from .checkpoint import load_checkpoint, save_checkpoint
+from .core import Config, cpu_features, pick_device
 from .progress import Progress, stop_requests
+from .recipes import averaged, mixed
 from .records import CheckpointError, History, load_model, load_state, save_model
+from .speed import compiled, keep_memory
 
 # %% ../nbs/04_training.ipynb #c010
 def topk_accuracies(
@@ -36,6 +39,7 @@ def topk_accuracies(
 
 def _hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     "(B, min(k, C)) booleans: is the guess of this rank the target?"
+    if targets.ndim == 2: targets = targets.argmax(1)      # mixed labels: the larger share counts
     if logits.ndim != 2 or targets.shape != logits.shape[:1]:
         raise ValueError(f"expected logits (B, C) and targets (B,), found {tuple(logits.shape)} and {tuple(targets.shape)}")
     return logits.topk(min(k, logits.shape[1]), dim=1).indices == targets[:, None]
@@ -108,7 +112,8 @@ class Step(NamedTuple):
     "What one optimizer step leaves behind; tensors are detached and stay on the device"
     loss: Tensor     # mean loss of the batch, a scalar
     logits: Tensor   # scores (B, C), fp32
-    targets: Tensor  # class indices (B,)
+    targets: Tensor  # class indices (B,), or class probabilities (B, C)
+    lr: float        # the rate of this step
 
 # %% ../nbs/04_training.ipynb #c022
 def train_steps(
@@ -121,25 +126,32 @@ def train_steps(
     schedulers: Iterable = (),              # stepped after every optimizer step
     clip_norm: float | None = None,         # largest norm of the whole gradient
     scaler: torch.amp.GradScaler | None = None,  # for fp16, whose small gradients would vanish
+    accumulate: int = 1,                    # compute each batch in so many parts, for less memory
 ) -> Iterator[Step]:
     "Train on `batches`, yielding after each step. Raises `ValueError` for a target outside the classes"
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
-    autocast = precision.autocast if precision else contextlib.nullcontext
     for x, y in batches:
         model.train()                       # here, not before the loop: the consumer may have evaluated meanwhile
-        with torch.enable_grad():
-            with autocast(): logits = model(x)
-            logits = logits.float()
-            check_targets(y, logits.shape[1])
-            loss = loss_fn(logits, y)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
+        optimizer.zero_grad(set_to_none=True)
+        parts = [_part(model, *part, len(part[1]) / len(y), precision, loss_fn, scaler) for part in zip(x.chunk(accumulate), y.chunk(accumulate))]
         if clip_norm is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        lr = optimizer.param_groups[0]["lr"]
         scaler.step(optimizer); scaler.update()
         for s in schedulers: s.step()
-        yield Step(loss.detach(), logits.detach(), y)
+        losses, logits = zip(*parts)
+        yield Step(sum(losses), torch.cat(logits), y, lr)
+
+def _part(model, x, y, share, precision, loss_fn, scaler) -> tuple[Tensor, Tensor]:
+    "Forward and backward of a part of a batch: its share of the mean loss, and its logits, detached"
+    with torch.enable_grad():
+        with precision.autocast() if precision else contextlib.nullcontext(): logits = model(x)
+        logits = logits.float()
+        check_targets(y, logits.shape[1])
+        loss = loss_fn(logits, y) * share
+        scaler.scale(loss).backward()
+    return loss.detach(), logits.detach()
 
 # %% ../nbs/04_training.ipynb #c024
 def check_targets(
@@ -147,7 +159,7 @@ def check_targets(
     num_classes: int,  # how many scores the model gives
 ) -> None:
     "Raises `ValueError` for a class index outside 0..num_classes-1 (labels that lie on the CPU)"
-    if y.device.type != "cpu" or not len(y): return
+    if y.device.type != "cpu" or y.ndim > 1 or not len(y): return
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= num_classes:
         raise ValueError(f"targets run from {low} to {high}, but the model has {num_classes} classes (0..{num_classes - 1}); "
@@ -158,11 +170,11 @@ def train_epoch_classification(
     model: nn.Module,                 # maps (B, 3, H, W) to scores (B, C)
     loader: Iterable[tuple[Tensor, Tensor]],  # (x, y) batches
     optimizer: torch.optim.Optimizer,
-    **how,                            # as for `train_steps`: precision, loss_fn, schedulers, clip_norm, scaler
+    **how,                            # as for `train_steps`: precision, loss_fn, schedulers, clip_norm, scaler, accumulate
 ) -> dict[str, float]:
     "Train one epoch; the sample-weighted means of loss, accuracy and top5 *while the weights moved*"
     means = Means()
-    for step in train_steps(model, loader, optimizer, **how): means.add(*step)
+    for step in train_steps(model, loader, optimizer, **how): means.add(*step[:3])
     return means.result()
 
 # %% ../nbs/04_training.ipynb #c030
@@ -211,11 +223,16 @@ class TrainingConfig(Config):
     patience: int = Field(5, ge=0)                # of plateau: epochs without improvement before a drop
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     clip_norm: float | None = Field(None, gt=0)
+    mixup: float = Field(0.0, ge=0)               # alpha of MixUp; 0: none
+    cutmix: float = Field(0.0, ge=0)              # alpha of CutMix; with both, each batch takes one of them
+    ema: float | None = Field(None, gt=0, lt=1)   # decay of an exponential mean of the weights, which is then what counts
+    accumulate: int = Field(1, gt=0)              # compute a batch in so many parts
     monitor: Literal["loss", "accuracy"] = "accuracy"  # what "better on validation" means
     early_stopping: int | None = Field(None, gt=0)     # epochs without a better validation figure
     keep: Literal["last", "best"] = "last"        # which weights the run ends with
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None             # None: where it helps
+    compile: bool = False                         # half a minute first, faster steps afterwards
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -269,12 +286,29 @@ class TrainState:
     ):
         self.cfg, self.steps_per_epoch, self.data = cfg, len(loaders.train), _identity(loaders)
         self.precision = pick_precision(cfg.precision, loaders.train.device, cfg.channels_last)
+        if self.precision.device.type == "cpu": keep_memory()
         self.model = self.precision.place(model)
+        self.stepped = compiled(self.model) if cfg.compile else self.model               # the same parameters
+        self.averaged = averaged(self.model, cfg.ema) if cfg.ema else None
+        with evaluation_mode(model), torch.no_grad(): self.num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
         self.optimizer = make_optimizer(model, cfg)
         self.schedulers = make_schedulers(self.optimizer, cfg, self.steps_per_epoch)
         self.plateau = lr_scheduler.ReduceLROnPlateau(self.optimizer, "min", cfg.gamma, cfg.patience) if cfg.schedule == "plateau" else None
         self.scaler = torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.dtype == torch.float16)
-        self.epoch, self.batch, self.means, self.seconds, self.history, self.best = 0, 0, Means(), 0.0, History(), None
+        self.epoch, self.batch, self.means, self.seconds, self.lr, self.history, self.best = 0, 0, Means(), 0.0, cfg.lr, History(), None
+
+    @property
+    def result(self) -> nn.Module:
+        "The network that counts: the averaged one, where there is one"
+        return self.averaged.module if self.averaged else self.model
+
+    def count(self,
+        step: Step,       # the one just taken
+        seconds: float,   # what it took
+    ) -> None:
+        "Take note of a step"
+        self.batch += 1; self.seconds += seconds; self.lr = step.lr; self.means.add(*step[:3])
+        if self.averaged: self.averaged.update_parameters(self.model)
 
     @property
     def done(self) -> bool:
@@ -286,15 +320,15 @@ class TrainState:
         val: dict[str, float],  # figures on the validation split; empty where there is none
     ) -> None:
         "Write the epoch's row, remember the best weights, step the plateau schedule. Raises `FloatingPointError` for a loss that is no number"
-        train, lr = self.means.result(), self.optimizer.param_groups[0]["lr"]
+        train = self.means.result()
         for split, figures in (("training", train), ("validation", val)):
             if not math.isfinite(figures.get("loss", 0.0)): raise FloatingPointError(f"the {split} loss of epoch {self.epoch + 1} is {figures['loss']}; lower lr ({self.cfg.lr:g}), add warmup_epochs, or set clip_norm")
         self.epoch += 1
         named = lambda split, figures: {f"{split}_{k}": v for k, v in figures.items()}
-        self.history.append(dict(epoch=self.epoch, lr=lr, **named("train", train), **named("val", val), seconds=round(self.seconds, 2)))
+        self.history.append(dict(epoch=self.epoch, lr=self.lr, **named("train", train), **named("val", val), seconds=round(self.seconds, 2)))
         if self.plateau and self.epoch >= self.cfg.warmup_epochs: self.plateau.step(val.get("loss", train["loss"]))
         if val and (self.best is None or self._better(val[self.cfg.monitor], self.best["value"])):
-            keep = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()} if self.cfg.keep == "best" else None
+            keep = {k: v.detach().cpu().clone() for k, v in self.result.state_dict().items()} if self.cfg.keep == "best" else None
             self.best = dict(epoch=self.epoch, value=val[self.cfg.monitor], model=keep)
         self.batch, self.means, self.seconds = 0, Means(), 0.0
 
@@ -304,52 +338,6 @@ class TrainState:
 def _identity(loaders) -> dict:
     "What must be the same for a run to be continued: the images, their split, order and augmentation"
     return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit"}))
-
-# %% ../nbs/04_training.ipynb #c051
-def save_checkpoint(
-    state: TrainState,
-    path: str | os.PathLike,  # usually <run>/checkpoint.pt
-) -> None:
-    "Write `state` so that training can continue bit for bit; whole or not at all"
-    m = state.means
-    cuda = torch.cuda.get_rng_state_all() if state.precision.device.type == "cuda" else []
-    with replace_file(path) as tmp:
-        torch.save(dict(
-            format=1, config=state.cfg.model_dump(mode="json"), data=state.data, threads=torch.get_num_threads(),
-            model=state.model.state_dict(), optimizer=state.optimizer.state_dict(), schedulers=[s.state_dict() for s in state.schedulers],
-            plateau=state.plateau.state_dict() if state.plateau else None, scaler=state.scaler.state_dict(), rng=dict(cpu=torch.get_rng_state(), cuda=cuda),
-            epoch=state.epoch, batch=state.batch, means=dict(totals=m.totals, n=m.n, num_classes=m.num_classes), seconds=state.seconds,
-            history=list(state.history), best=state.best), tmp)
-
-# %% ../nbs/04_training.ipynb #c052
-def load_checkpoint(
-    state: TrainState,        # fresh, of the same model and config
-    path: str | os.PathLike,  # written by `save_checkpoint`
-) -> TrainState:
-    "Put a saved run into `state`. Raises `CheckpointError` for a damaged file, another model or another config; warns about another number of threads"
-    try:
-        if (bad := zipfile.ZipFile(path).testzip()): raise zipfile.BadZipFile(bad)   # torch.load does not check the sums
-        saved = torch.load(path, map_location=state.precision.device, weights_only=True)
-    except FileNotFoundError: raise CheckpointError(f"{path}: there is no such file") from None
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, KeyError):
-        raise CheckpointError(f"{path}: damaged or not a checkpoint; delete it to start anew") from None
-    if not isinstance(saved, dict) or saved.get("format") != 1 or not {"config", "data", "model"} <= saved.keys():
-        raise CheckpointError(f"{path}: not a checkpoint of this course; delete it to start anew")
-    begun, now = {**saved["config"], **saved["data"]}, {**state.cfg.model_dump(mode="json"), **state.data}
-    changed = [f"{k} was {begun.get(k)!r} and is {v!r}" for k, v in now.items() if begun.get(k) != v]
-    if changed: raise CheckpointError(f"{path}: the run was begun with other settings: {'; '.join(changed)}; use the old ones or start a new run")
-    if saved["threads"] != torch.get_num_threads():
-        warnings.warn(f"this run was begun with {saved['threads']} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ")
-    load_state(state.model, saved["model"], path)
-    state.optimizer.load_state_dict(saved["optimizer"])
-    for s, sd in zip(state.schedulers, saved["schedulers"]): s.load_state_dict(sd)
-    if state.plateau: state.plateau.load_state_dict(saved["plateau"])
-    if state.scaler.is_enabled(): state.scaler.load_state_dict(saved["scaler"])
-    torch.set_rng_state(saved["rng"]["cpu"].cpu())
-    if saved["rng"]["cuda"] and state.precision.device.type == "cuda": torch.cuda.set_rng_state_all([t.cpu() for t in saved["rng"]["cuda"]])
-    state.epoch, state.batch, state.seconds, state.best = saved["epoch"], saved["batch"], saved["seconds"], saved["best"]
-    vars(state.means).update(saved["means"]); state.history = History(saved["history"])
-    return state
 
 # %% ../nbs/04_training.ipynb #c054
 def fit_steps(
@@ -362,21 +350,24 @@ def fit_steps(
     loss_fn = lambda logits, y: F.cross_entropy(logits, y, label_smoothing=state.cfg.label_smoothing)
     path, saved = Path(folder) / "checkpoint.pt" if folder else None, time.monotonic()
     while not state.done:
-        batches = loaders.train.batches(state.epoch, start=state.batch)
+        batches, cfg = loaders.train.batches(state.epoch, start=state.batch), state.cfg
+        if cfg.mixup or cfg.cutmix:
+            batches = mixed(batches, state.num_classes, loaders.train.cfg.seed, state.epoch, mixup=cfg.mixup, cutmix=cfg.cutmix, start=state.batch)
         start = time.perf_counter()
-        for step in train_steps(state.model, batches, state.optimizer, precision=state.precision, loss_fn=loss_fn,
-                                schedulers=state.schedulers, clip_norm=state.cfg.clip_norm, scaler=state.scaler):
-            state.batch += 1; state.means.add(*step); state.seconds += time.perf_counter() - start
+        for step in train_steps(state.stepped, batches, state.optimizer, precision=state.precision, loss_fn=loss_fn, schedulers=state.schedulers,
+                                clip_norm=cfg.clip_norm, scaler=state.scaler, accumulate=cfg.accumulate):
+            state.count(step, time.perf_counter() - start)
             if path and time.monotonic() - saved > save_every: save_checkpoint(state, path); saved = time.monotonic()
             yield step
             start = time.perf_counter()
         state.means.totals.tolist(); state.seconds += time.perf_counter() - start   # a GPU may still have been computing
-        state.end_epoch(evaluate_classification(state.model, loaders.val, precision=state.precision) if len(loaders.val) else {})
+        state.end_epoch(evaluate_classification(state.result, loaders.val, precision=state.precision) if len(loaders.val) else {})
         if path: save_checkpoint(state, path); state.history.to_csv(path.with_name("history.csv")); saved = time.monotonic()
     if state.cfg.keep == "best" and state.best: load_state(state.model, state.best["model"], "best weights")
+    elif state.averaged: load_state(state.model, state.averaged.module.state_dict(), "averaged weights")
 
 # %% ../nbs/04_training.ipynb #c056
-_all_ = ["History", "save_model", "load_model", "CheckpointError"]  # part of training for its users
+_all_ = ["History", "save_model", "load_model", "CheckpointError", "save_checkpoint", "load_checkpoint"]  # part of training for its users
 
 # %% ../nbs/04_training.ipynb #c057
 def fit(
@@ -394,11 +385,11 @@ def fit(
     if cfg.early_stopping and not len(loaders.val): raise ValueError("early_stopping needs a validation split; set val_fraction above 0")
     if cfg.keep == "best" and not len(loaders.val): raise ValueError("keep='best' needs a validation split (never the test split); set val_fraction above 0 or keep='last'")
     state, path = TrainState(model, cfg, loaders), Path(folder) / "checkpoint.pt" if folder else None
-    with evaluation_mode(model), torch.no_grad(): num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
-    for loader in (loaders.train, loaders.val): check_targets(loader.labels.cpu(), num_classes)
+    for loader in (loaders.train, loaders.val): check_targets(loader.labels.cpu(), state.num_classes)
     if path and path.exists():
         if not resume: raise ValueError(f"{path} is there already; go on with it by resume=True, or name another folder")
-        load_checkpoint(state, path).history.to_csv(path.with_name("history.csv"))
+        load_checkpoint(state, path)
+        if state.history: state.history.to_csv(path.with_name("history.csv"))   # the process may have died between the two files
     shown = Progress(state, progress)
     try:
         with stop_requests() as asked:
