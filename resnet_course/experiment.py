@@ -141,7 +141,9 @@ def run_experiment(
     folder = Path(folder) if folder else new_run_folder(experiment)
     build(experiment, experiment.seeds[0])                    # what cannot be built leaves no folder behind
     _claim(experiment, folder)
-    for seed in experiment.seeds: _run_seed(experiment, seed, folder / f"seed{seed}", progress)
+    for seed in experiment.seeds:
+        try: _run_seed(experiment, seed, folder / f"seed{seed}", progress)
+        except BaseException as e: _log(folder, f"seed {seed} stopped: {e or type(e).__name__}"); raise
     record = make_record(folder)
     _write_json(folder / "record.json", record)
     if experiment.results:
@@ -154,6 +156,7 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
     "Train and test one seed, unless that was done already"
     if (here / "result.json").exists(): return
     model, loaders = build(experiment, seed)
+    _log(here.parent, f"seed {seed} {'goes on' if (here / 'checkpoint.pt').exists() else 'begins'} with {torch.get_num_threads()} threads")
     if not (here / "begun.json").exists():                    # the code and machine that trained, not those that finished
         _write_json(here / "begun.json", dict(environment=describe_machine(), code=_commit(), precision=str(
             pick_precision(experiment.training.precision, loaders.train.device, experiment.training.channels_last))))
@@ -165,6 +168,7 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
         data=dict(source=loaders.source, fingerprint=loaders.fingerprint, train=loaders.train.num_samples, val=loaders.val.n, test=loaders.test.n,
                   classes=loaders.classes, shape=loaders.shape, mean=loaders.mean, std=loaders.std),
         **_read_json(here / "begun.json")))
+    _log(here.parent, f"seed {seed} finished: " + ", ".join(f"{split} accuracy {m['accuracy']:.4f}" for split, m in metrics.items()))
 
 def _measure(model: torch.nn.Module, loader) -> dict:
     "Loss and accuracy in fp32, without the 19-bit products that a GPU's convolutions use by default"
@@ -193,6 +197,9 @@ def _commit() -> dict | None:
     try: head, status = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.TimeoutExpired): return None
     return dict(commit=head.stdout.strip(), dirty=bool(status.stdout.strip())) if head.returncode == 0 else None
+
+def _log(folder: Path, text: str) -> None:
+    with open(folder / "log.txt", "a", encoding="utf-8") as f: f.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
 # %% ../nbs/07_experiments.ipynb #c120
 class DataRecord(Config):
