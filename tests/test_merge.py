@@ -56,6 +56,7 @@ def test_one_cell_twice_is_a_conflict_between_cells(clone):
     assert found[0] == "# Title" and found[-2:] == ["Between.", "b = 20"]
     assert [s.strip("`")[:7] for s in found[1:6]] == ["<" * 7, "a = 11", "=" * 7, "a = 10", ">" * 7]
     assert git("status", "--porcelain") == "UU a.ipynb\n"
+    assert nbtools.problems(folder / "a.ipynb") == [f"cell {n}: a merge that is not finished" for n in (1, 3, 5)]
 
 
 def test_the_driver_can_be_removed(clone):
