@@ -69,7 +69,7 @@ def check_badges():
 
 def check_lint():
     "The linter (ruff) finds nothing in the notebooks and the Python files."
-    return run([script("ruff"), "check", "--quiet", "--no-cache", "."], LIMIT) == 0
+    return run([script("ruff"), "check", "--quiet", "--no-cache", "--output-format", "concise", "."], LIMIT) == 0
 
 
 def check_cells():
