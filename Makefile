@@ -9,7 +9,7 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab course test export clean-nbs readme lock clean
+.PHONY: help setup lab course test lint export clean-nbs badges readme hooks lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -25,8 +25,11 @@ lab: setup  ## read and run the course in JupyterLab (localhost, with a token; P
 course: setup  ## run every lesson in order; executed copies and HTML pages go to _course/ (ONLY=03: one lesson)
 	@$(PY) tools/course.py $(if $(ONLY),--only $(ONLY))
 
-test: setup  ## check everything: export and README in sync, notebooks clean, their cells, the tests in tests/
+test: setup  ## check everything: export, README and badges in sync, notebooks clean, linter, cells, the tests in tests/
 	@$(PY) tools/test.py
+
+lint: setup  ## let the linter (ruff) look at notebooks and Python files
+	@$(dir $(PY))ruff check --no-cache .
 
 export: setup  ## write resnet_course/ from the notebooks
 	@$(dir $(PY))nbdev_export
@@ -34,8 +37,14 @@ export: setup  ## write resnet_course/ from the notebooks
 clean-nbs: setup  ## strip notebooks of widget state, execution counts and metadata
 	@$(PY) tools/clean.py
 
+badges: setup  ## write the badges and the cell for Colab into the lessons, from settings.ini
+	@$(PY) tools/badges.py
+
 readme: setup  ## write README.md from nbs/index.ipynb
 	@$(PY) tools/readme.py
+
+hooks: setup  ## let git merge notebooks cell by cell in this clone
+	@$(PY) tools/hooks.py
 
 lock: setup  ## compile requirements.lock anew from settings.ini (all platforms, Python 3.10 and newer)
 	@$(PY) -m uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra dev \

@@ -1,6 +1,5 @@
 """A real process, really killed: what no notebook cell can do to itself."""
 import os, random, signal, subprocess, sys, time
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -56,7 +55,7 @@ def test_kill_and_resume_gives_identical_weights(tmp_path, undisturbed):
     run = tmp_path / "run"
     process = start(tmp_path / "c.yaml", "--run", run)
     for kills in (1, 2):  # at a moment somewhere after so many epochs
-        wait_for(lambda: epochs_done(run) >= kills, process)
+        wait_for(lambda kills=kills: epochs_done(run) >= kills, process)
         time.sleep(random.uniform(0, 0.3))
         process.kill(); process.wait()
         assert process.returncode == -signal.SIGKILL and not (run / "record.json").exists()

@@ -66,6 +66,7 @@ def problems(path):
     except ValueError as e: return found + [f"not valid JSON: {e}"]
     if "widgets" in nb["metadata"]: found.append("stored widget state (metadata.widgets)")
     for n, cell in enumerate(nb["cells"]):
+        if re.match(r"`(<{7} |={7}`|>{7} )", text(cell["source"])): found.append(f"cell {n}: a merge that is not finished")
         for out in cell.get("outputs", []):
             if out.get("output_type") == "error": found.append(f"cell {n}: a stored error: {out.get('ename')}: {out.get('evalue')}")
             if WIDGET_VIEW in out.get("data", {}): found.append(f"cell {n}: a stored widget view")

@@ -2,12 +2,13 @@
 
     python tools/test.py
 
-Package in step with the notebooks, notebooks clean, README in step with the index, the notebooks' cells (nbdev_test, at
-smoke scale), then the tests in tests/.
+Package in step with the notebooks, notebooks clean, README in step with the index, badges in step with settings.ini, the
+linter, the notebooks' cells (nbdev_test, at smoke scale), then the tests in tests/.
 """
 import filecmp, os, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
+import badges
 import readme
 from nbtools import NBS, ROOT, notebooks, problems, run, script
 
@@ -61,6 +62,16 @@ def check_readme():
     return readme.main(["--check"]) == 0
 
 
+def check_badges():
+    "Badges, the cell for Colab and CITATION.cff follow settings.ini."
+    return badges.main(["--check"]) == 0
+
+
+def check_lint():
+    "The linter (ruff) finds nothing in the notebooks and the Python files."
+    return run([script("ruff"), "check", "--quiet", "--no-cache", "--output-format", "concise", "."], LIMIT) == 0
+
+
 def check_cells():
     "The cells of all notebooks run (nbdev_test)."
     cores = os.cpu_count() or 1
@@ -78,7 +89,7 @@ def check_tests():
 def main():
     "Run all checks, the later ones too when one fails; pytest's closing line comes last when all is well."
     failed = []
-    for check in (check_export, check_clean, check_readme, check_cells, check_tests):
+    for check in (check_export, check_clean, check_readme, check_badges, check_lint, check_cells, check_tests):
         print(f"== {check.__doc__}", flush=True)
         start = time.time()
         if not check(): failed.append(check.__doc__)
