@@ -9,7 +9,7 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab course test lint export clean-nbs badges readme hooks lock clean
+.PHONY: help setup lab course test bench lint export clean-nbs badges readme hooks lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -27,6 +27,9 @@ course: setup  ## run every lesson in order; executed copies and HTML pages go t
 
 test: setup  ## check everything: export, README and badges in sync, notebooks clean, linter, cells, the tests in tests/
 	@$(PY) tools/test.py
+
+bench: setup  ## speed and memory against other ways, in ratios measured side by side (10 minutes)
+	@$(PY) benchmarks/bench.py --out benchmarks/results.json
 
 lint: setup  ## let the linter (ruff) look at notebooks and Python files
 	@$(dir $(PY))ruff check --no-cache .

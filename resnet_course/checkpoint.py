@@ -47,7 +47,7 @@ def load_checkpoint(
     changed = [f"{k} was {begun.get(k)!r} and is {v!r}" for k, v in now.items() if begun.get(k) != v]
     if changed: raise CheckpointError(f"{path}: the run was begun with other settings: {'; '.join(changed)}; use the old ones or start a new run")
     if saved["threads"] != torch.get_num_threads():
-        warnings.warn(f"this run was begun with {saved['threads']} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ")
+        warnings.warn(f"this run was begun with {saved['threads']} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ", stacklevel=2)
     load_state(state.model, saved["model"], path)
     state.optimizer.load_state_dict(saved["optimizer"])
     for s, sd in zip(state.schedulers, saved["schedulers"]): s.load_state_dict(sd)
