@@ -1,6 +1,6 @@
 """Speed and memory as ratios, both sides measured in turns in one run.
 
-    python benchmarks/bench.py [--rounds 5] [--only batches] [--out benchmarks/results.json]
+    python benchmarks/bench.py [--rounds 5] [--only batches] [--out benchmarks/results.json]      (and results.md beside it)
 
 Each side is a process (benchmarks/sides.py) that computes only when it is its turn; the first round of each warms up and does
 not count. A ratio is taken round by round, so that a machine that slows down in between slows both sides; the table gives its
@@ -19,6 +19,7 @@ COMPARISONS = [  # name, ours, theirs, the ratio we promise, where the promise h
     ("epoch", "fit-resnet20", "bare-resnet20", 0.95, ""),
     ("recipe", "fit-resnet20", "plain-resnet20", 2, "amx"),
     ("recipe", "fit-resnet50", "plain-resnet50", 2, "amx"),
+    ("memory", "fit-resnet20", "fit-returning-resnet20", None, ""),
     ("compile", "fit-compiled-resnet20", "fit-resnet20", None, ""),
 ]
 
@@ -62,18 +63,21 @@ def row(r):
 def main():
     "Run the comparisons, print the table, write the JSON; 1 if a promise that holds on this machine was not kept."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5); parser.add_argument("--only", default="", help="batches, epoch, recipe or compile")
+    parser.add_argument("--rounds", type=int, default=5); parser.add_argument("--only", default="", help="one comparison: batches, epoch, recipe, memory or compile")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     from resnet_course.core import describe_machine
-    machine, results = describe_machine(), []
-    print(f"{machine['cpu']} ({', '.join(machine['cpu_features']) or 'no vector extension known'}), {machine['threads']} threads, {machine['device']}, torch {machine['torch']}\n")
-    print("| ours | theirs | ours, images/s | theirs, images/s | ratio (range) | at least | memory, MiB |\n|---|---|---|---|---|---|---|", flush=True)
+    machine, results, lines = describe_machine(), [], []
+    def say(line): lines.append(line); print(line, flush=True)
+    say(f"{machine['cpu']} ({', '.join(machine['cpu_features']) or 'no vector extension known'}), {machine['threads']} threads, {machine['device']}, torch {machine['torch']}; median and range of {args.rounds} rounds\n")
+    say("| ours | theirs | ours, images/s | theirs, images/s | ratio (range) | at least | memory, MiB |\n|---|---|---|---|---|---|---|")
     for name, ours, theirs, at_least, where in COMPARISONS:
         if args.only and name != args.only: continue
         results.append(dict(comparison=name, at_least=at_least, where=where, **compare(ours, theirs, args.rounds)))
-        print(row(results[-1]), flush=True)
-    if args.out: args.out.write_text(json.dumps(dict(machine=machine, rounds=args.rounds, results=results), indent=1) + "\n", encoding="utf-8")
+        say(row(results[-1]))
+    if args.out:
+        args.out.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(dict(machine=machine, rounds=args.rounds, results=results), indent=1) + "\n", encoding="utf-8")
     missed = [r for r in results if r["at_least"] and (not r["where"] or r["where"] in machine["cpu_features"]) and r["ratio"] < r["at_least"]]
     for r in missed: print(f"missed: {r['ours']} against {r['theirs']}: {r['ratio']:.2f}, promised {r['at_least']}")
     return 1 if missed else 0

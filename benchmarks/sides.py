@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from resnet_course import training
 from resnet_course.core import generator
 from resnet_course.data import ImageStore, LoaderConfig, make_loaders
 from resnet_course.resnet import create_model
@@ -66,8 +67,9 @@ def torchvision(workers, n=12_800):
     return round
 
 
-def fitting(net, n, batch_size, compile=False):
+def fitting(net, n, batch_size, compile=False, keep=True):
     "An epoch of `fit`: order, augmentation, metrics, schedule, history."
+    if not keep: training.keep_memory = lambda: False
     data, model = loaders(n, batch_size), create_model(net, **NETS[net])
     cfg = TrainingConfig(epochs=1, lr=0.01, compile=compile)
     def round(): fit(model, data, cfg, progress=False); return len(data.train) * batch_size
@@ -111,6 +113,7 @@ SIDES = {
     "fit-resnet20": lambda: fitting("resnet20", 2560, 128), "bare-resnet20": lambda: bare("resnet20", 2560, 128),
     "fit-resnet18": lambda: fitting("resnet18", 640, 64), "bare-resnet18": lambda: bare("resnet18", 640, 64),
     "plain-resnet20": lambda: plain("resnet20", 2560, 128), "fit-compiled-resnet20": lambda: fitting("resnet20", 2560, 128, compile=True),
+    "fit-returning-resnet20": lambda: fitting("resnet20", 2560, 128, keep=False),
     "fit-resnet50": lambda: fitting("resnet50", 160, 32), "plain-resnet50": lambda: plain("resnet50", 160, 32),
 }
 
