@@ -114,6 +114,7 @@ def make_config(
     try: return model(**values)
     except ValidationError as e: lines = [_problem(model, values, p) for p in e.errors()]
     except TypeError as e: raise ConfigError(f"{source or 'config'}: keys must be words ({e})") from None
+    lines[5:] = [f"and {len(lines) - 5} more problems"] if lines[5:] else []
     raise ConfigError("\n".join(f"{source}: {l}" if source else l for l in lines))
 
 # %% ../nbs/lib/core.ipynb #c121
