@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'repo_root', 'cache_dir', 'data_dir', 'runs_dir', 'experiments_dir', 'scale', 'by_scale', 'pick_device',
-           'generator', 'replace_file', 'Config', 'ConfigError', 'make_config', 'cpu_features', 'describe_machine']
+           'generator', 'replace_file', 'Config', 'ConfigError', 'make_config', 'nearest', 'cpu_features',
+           'describe_machine']
 
 # %% ../nbs/lib/core.ipynb #c002
-import contextlib, difflib, hashlib, os, platform, tempfile, time
+import contextlib, difflib, hashlib, os, platform, re, tempfile, time
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -103,6 +104,47 @@ class Config(BaseModel):
 class ConfigError(ValueError):
     "A setting that cannot be: the message names the key, the value and the remedy"
 
+def make_config(
+    model: type[Config],  # which group of settings
+    values: dict,         # its keys and values, nested
+    source: str = "",     # where they came from (a file's name), for the message
+) -> Config:
+    "`model(**values)` with errors that say what to do, one line each. Raises `ConfigError`"
+    if not isinstance(values, dict): raise ConfigError(f"{source or 'config'}: expected keys and values, found {type(values).__name__}")
+    try: return model(**values)
+    except ValidationError as e: lines = [_problem(model, values, p) for p in e.errors()]
+    except TypeError as e: raise ConfigError(f"{source or 'config'}: keys must be words ({e})") from None
+    lines[5:] = [f"and {len(lines) - 5} more problems"] if lines[5:] else []
+    raise ConfigError("\n".join(f"{source}: {l}" if source else l for l in lines))
+
+# %% ../nbs/lib/core.ipynb #c121
+def nearest(
+    word: str,          # what was written
+    known: list[str],   # what could have been
+    what: str = "keys",  # these are, in the plural
+) -> str:
+    "The remedy for an unknown word: the nearest known one, else all"
+    near = difflib.get_close_matches(str(word).lower(), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known {what}: {', '.join(known)}" if known else "leave it out"
+
+def _problem(model: type[BaseModel], values: dict, p: dict) -> str:
+    "One of pydantic's complaints, in a line that names key, value and remedy"
+    *parents, last = p["loc"] or ("",)
+    choices = re.findall(r"'([^']*)'", p["ctx"]["expected"]) if p["type"] == "literal_error" else []
+    a_key = last == "[key]"                                   # of a dict whose keys are one of a few words
+    if a_key: *parents, last = parents
+    key, found = ".".join(map(str, [*parents, last])) or "config", _short(_at(values, [*parents, last]) if a_key else p["input"])
+    if a_key or p["type"] == "extra_forbidden": return f"{key}: unknown key (value {found}); {nearest(last, choices or _known_keys(model, tuple(parents)))}"
+    if p["type"] == "missing": return f"{key}: this key is required; add it" if isinstance(last, str) else f"{key}: this entry is missing; make the list longer"
+    if p["type"] == "invalid_key": return f"{key}: keys must be words"
+    if p["type"] in ("model_type", "dict_type"): return f"{key}: {found} cannot be; expected a section of keys and values"
+    if p["type"] == "tuple_type": return f"{key}: {found} cannot be; expected a list, such as [{found}]"
+    if choices: return f"{key}: {found} cannot be; {nearest(p['input'], choices, 'values')}"
+    message = p["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{key}: {message}" if isinstance(p["input"], dict) else f"{key}: {found} cannot be; {message}"
+
+# %% ../nbs/lib/core.ipynb #c123
 def _known_keys(model: type[BaseModel], path: tuple) -> list[str]:
     "The keys that `model` knows at the place `path` leads to"
     for part in path:
@@ -111,28 +153,15 @@ def _known_keys(model: type[BaseModel], path: tuple) -> list[str]:
         if not (isinstance(model, type) and issubclass(model, BaseModel)): return []
     return list(model.model_fields)
 
-def make_config(
-    model: type[Config],  # which group of settings
-    values: dict,         # its keys and values, nested
-    source: str = "",     # where they came from (a file's name), for the message
-) -> Config:
-    "`model(**values)` with errors that say what to do. Raises `ConfigError`"
-    if not isinstance(values, dict): raise ConfigError(f"{source or 'config'}: expected keys and values, found {type(values).__name__}")
-    try: return model(**values)
-    except ValidationError as e: problems = e.errors()
-    except TypeError as e: raise ConfigError(f"{source or 'config'}: keys must be words ({e})") from None
-    lines = []
-    for p in problems:
-        *parents, last = p["loc"] or ("",)
-        key = ".".join(map(str, p["loc"])) or "config"
-        if p["type"] == "extra_forbidden":
-            known = _known_keys(model, tuple(parents))
-            near = difflib.get_close_matches(str(last), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}" if known else "leave it out"
-            lines.append(f"{key}: unknown key (value {p['input']!r}); {hint}")
-        elif p["type"] == "missing": lines.append(f"{key}: this key is required; add it")
-        else: lines.append(f"{key}: {p['input']!r} cannot be; {p['msg'].removeprefix('Value error, ')[:1].lower() + p['msg'].removeprefix('Value error, ')[1:]}")
-    raise ConfigError("\n".join(f"{source}: {l}" if source else l for l in lines))
+def _at(values: Any, path: list) -> Any:
+    "The value that a path of keys leads to"
+    for part in path: values = values[part]
+    return values
+
+def _short(value: Any, length: int = 60) -> str:
+    "A value as it is quoted in a message"
+    text = repr(value)
+    return text if len(text) <= length else text[:length - 4] + " ..."
 
 # %% ../nbs/lib/core.ipynb #c023
 def cpu_features() -> set[str]:
