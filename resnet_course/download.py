@@ -82,7 +82,9 @@ REMEDY = "bring the archive from elsewhere and give it with --from FILE, or name
 
 class _Broken(Exception):
     "A connection that failed in a way that another try may mend"
-    offline = False
+
+class _Unreachable(_Broken):
+    "There was no connection at all"
 
 def _length(path: Path) -> int: return path.stat().st_size if path.is_file() else 0
 
@@ -106,9 +108,7 @@ def _ask(url: str, part: Path) -> http.client.HTTPResponse | None:
         if e.code == 416 and _length(part): return None
         if e.code in (408, 425, 429) or e.code >= 500: raise _Broken(f"the server answered {e.code} {e.reason}") from None
         raise OSError(f"{url}: the server answered {e.code} {e.reason}; {REMEDY}") from None
-    except urllib.error.URLError as e:
-        broken = _Broken(f"{urlsplit(url).hostname} cannot be reached ({e.reason})"); broken.offline = True
-        raise broken from None
+    except urllib.error.URLError as e: raise _Unreachable(f"{urlsplit(url).hostname} cannot be reached ({e.reason})") from None
     except http.client.InvalidURL as e: raise ValueError(f"{url}: not an address ({e}); quote it, and write %20 for a space") from None
     except (OSError, http.client.HTTPException) as e: raise _Broken(f"no answer ({e or type(e).__name__})") from None
 
@@ -124,6 +124,7 @@ def _receive(url: str, part: Path, progress: bool) -> bool:
     have, response = _length(part), _ask(url, part)
     if response is None: return True
     with response:
+        if response.headers.get_content_type() == "text/html": raise OSError(f"{url}: a web page came, not the file. A log-in page of this network? Then log in, and give the same command again; or {REMEDY}")
         if response.status != 206: have = _anew(url, part, response)
         elif not re.match(f"bytes {have}-", response.headers.get("Content-Range", "")):
             part.unlink()
@@ -158,7 +159,7 @@ def _persist(url: str, part: Path, progress: bool) -> bool:
     while True:
         try: return _receive(url, part, progress)
         except _Broken as e:
-            if e.offline and first: raise ConnectionError(f"{e}: is this machine online? If not, {REMEDY}") from None
+            if first and isinstance(e, _Unreachable): raise ConnectionError(f"{e}: is this machine online? If not, {REMEDY}") from None
             have, first = _length(part), False
             best, failed = max(best, have), 1 if have > best else failed + 1
             if failed > RETRIES: raise OSError(f"{url}: {e}, and {RETRIES} tries more; {_size(have)} are kept in {part}, the same command goes on from there") from None
@@ -175,6 +176,7 @@ def file_md5(
         while block := f.read(1 << 20): digest.update(block)
     return digest.hexdigest()
 
+# %% ../nbs/lib/download.ipynb #c025
 def download(
     url: str,                  # http:// or https://
     path: str | os.PathLike,   # where the file goes; while it comes, PATH.part
@@ -187,15 +189,17 @@ def download(
     path.parent.mkdir(parents=True, exist_ok=True)
     for last in (False, True):
         added = _persist(url, part, progress)
-        found, size = file_md5(part), _length(part)
-        if found == md5: os.replace(part, path)
-        else: part.unlink()
+        found, size = file_md5(part), _size(_length(part))
         _origin(part).unlink(missing_ok=True)
-        if found == md5: return path
-        if last or not added: raise OSError(f"{url}: {_size(size)} came with the MD5 sum {found}, expected {md5}: not the published file; deleted. Try again, or {REMEDY}")
+        if found == md5:
+            _say(progress, f"{path.name}: {size}, the MD5 sum is right")
+            os.replace(part, path)
+            return path
+        part.unlink()
+        if last or not added: raise OSError(f"{url}: {size} came with the MD5 sum {found}, expected {md5}: not the published file; deleted. Try again, or {REMEDY}")
         _say(progress, f"{path.name}: the pieces do not make the published file (MD5 sum); deleted, starting anew")
 
-# %% ../nbs/lib/download.ipynb #c027
+# %% ../nbs/lib/download.ipynb #c029
 def unpack(
     archive: str | os.PathLike,  # .tar, .tar.gz, ...
     folder: str | os.PathLike,   # is made
@@ -214,7 +218,7 @@ def unpack(
                 tar.extract(member, folder)
     except (tarfile.TarError, zlib.error, EOFError) as e: raise ValueError(f"{archive}: cannot be unpacked ({e}); copy or fetch it again") from None
 
-# %% ../nbs/lib/download.ipynb #c030
+# %% ../nbs/lib/download.ipynb #c032
 def _sources(dataset: Dataset, file=None, url: str | None = None) -> dict:
     "{name of each archive: (address or path, MD5 sum)}. Raises ValueError for what is not an address, FileNotFoundError for a file that is not there"
     if file and url: raise ValueError("--from and --url: name one of them")
@@ -239,7 +243,7 @@ def _mirrored(names: list, url: str) -> list:
     elif len(names) == 1: return [url]
     return [f"{base}/{n}" for n in names]
 
-# %% ../nbs/lib/download.ipynb #c033
+# %% ../nbs/lib/download.ipynb #c035
 def _announce(dataset: Dataset, root: Path, sources: dict, progress: bool) -> None:
     "Say what will be fetched and what it needs. Raises OSError when the disk has too little room"
     first, kept = next(iter(sources.values()))[0], _kept(root / "downloads" / dataset.name)
@@ -257,7 +261,7 @@ def _kept(work: Path) -> int:
     "Bytes of archives that an earlier call left"
     return sum(_length(p) for p in work.glob("*") if p.suffix != ".from")
 
-# %% ../nbs/lib/download.ipynb #c035
+# %% ../nbs/lib/download.ipynb #c037
 def _complete(dataset: Dataset, root: Path) -> bool:
     "Is the whole dataset in `root`? Raises ValueError when something else is in its place"
     try: n = dataset.count(root)
@@ -275,7 +279,7 @@ def _place(dataset: Dataset, root: Path, work: Path, archives: list, progress: b
         os.replace(stage / dataset.target, root / dataset.target)
     finally: shutil.rmtree(stage, ignore_errors=True)
 
-# %% ../nbs/lib/download.ipynb #c037
+# %% ../nbs/lib/download.ipynb #c039
 def _fetch(dataset: Dataset, root: Path, sources: dict, progress: bool) -> None:
     "Get the archives and put the dataset in place, one process at a time"
     work = root / "downloads" / dataset.name
@@ -296,7 +300,7 @@ def _archive(place: str | Path, path: Path, md5: str, progress: bool) -> Path:
     if (found := file_md5(place)) != md5: raise ValueError(f"{place}: the MD5 sum is {found}, expected {md5}; damaged or another file, copy it again")
     return place
 
-# %% ../nbs/lib/download.ipynb #c038
+# %% ../nbs/lib/download.ipynb #c040
 def get_dataset(
     name: str | Dataset,                    # a key of DATASETS: "cifar10", "pets"
     root: str | os.PathLike | None = None,  # data folder; default `data_dir()`

@@ -208,9 +208,19 @@ def test_status_codes(server, tmp_path):
     assert len(server.asked) == 1 and not server.waits                 # no use in trying again
     server.acts = [("status", 500), ("status", 503), ("status", 429), ("redirect", "/body.bin")]
     assert download(url, tmp_path / "a", MD5).read_bytes() == BODY and server.waits == [1, 2, 4]
-    server.files["/body.bin"] = b"<html>Please log in"                 # as hotels answer
-    with pytest.raises(OSError, match="19 bytes came with the MD5 sum .* not the published file; deleted"): download(url, tmp_path / "b", MD5)
+    server.files["/body.bin"] = b"not found, sorry"                    # as an answer of 200
+    with pytest.raises(OSError, match="16 bytes came with the MD5 sum .* not the published file; deleted"): download(url, tmp_path / "b", MD5)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_log_in_page_of_a_network_costs_nothing_that_has_come(server, tmp_path):
+    url = f"{server.url}/body.bin"
+    server.acts, server.marks = [("cut", 500_000), ("status", 404)], {}
+    with pytest.raises(OSError, match="404"): download(url, tmp_path / "a", MD5)
+    server.files["/body.bin"], server.marks, server.ranges = b"<html>Please log in", {"Content-Type": "text/html; charset=utf-8"}, False
+    with pytest.raises(OSError, match="a web page came, not the file"): download(url, tmp_path / "a", MD5)
+    server.files["/body.bin"], server.marks, server.ranges = BODY, {}, True
+    assert download(url, tmp_path / "a", MD5).read_bytes() == BODY and server.asked[-1] == 500_000
 
 
 def test_offline_is_noticed_within_seconds(server, tmp_path, monkeypatch):
@@ -277,6 +287,7 @@ def test_cifar10_in_its_real_format(server, tmp_path, monkeypatch):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell's background jobs ignore Ctrl-C, and so do their children
     try: get_dataset(tiny(sys.argv[1]), sys.argv[2])
     except KeyboardInterrupt as e: sys.exit(str(e))
     assert "torch" not in sys.modules                                    # fetching waits for nothing that it does not need
