@@ -29,7 +29,7 @@ ARCHIVE = tar({"tiny/data.bin": BODY})
 def count(root):
     "Its length for pictures; with HANG set, a process that stops between unpacking and the rename."
     n = len((root / "tiny" / "data.bin").read_bytes())
-    if os.environ.get("HANG"): time.sleep(60)
+    if os.environ.get("HANG"): time.sleep(600)
     return n
 
 
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         for k, v in s.marks.items(): self.send_header(k, v)
         self.end_headers()
         self.wfile.write(body[start:start + n] if act in ("cut", "reset", "stall", "hold") else body[start:])
-        if act in ("stall", "hold"): s.go_on.wait(30)
+        if act in ("stall", "hold"): s.go_on.wait(600)
         if act == "hold": self.wfile.write(body[start + n:])
         if act == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -78,9 +78,8 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch):
-    "A server of BODY at /body.bin and ARCHIVE at /tiny.tar.gz; the client's waits are short."
+    "A server of BODY at /body.bin and ARCHIVE at /tiny.tar.gz; the client notes its waits and does not wait."
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(dl, "SILENCE", 0.3)
     waits = []
     monkeypatch.setattr(dl.time, "sleep", waits.append)
     s = Server(("127.0.0.1", 0), Handler)
@@ -101,7 +100,7 @@ def child(server, root, **env):
     return subprocess.Popen([sys.executable, __file__, f"{server.url}/tiny.tar.gz", str(root)], env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition, process, seconds=60):
+def wait_for(condition, process, seconds=300):
     end, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert process.poll() is None, process.communicate()[1]
@@ -115,7 +114,8 @@ def part(root): return root / "downloads" / "tiny" / "tiny.tar.gz.part"
 def length(path): return path.stat().st_size if path.is_file() else 0
 
 
-def test_five_interruptions_of_which_one_is_a_kill(server, tmp_path):
+def test_five_interruptions_of_which_one_is_a_kill(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(dl, "SILENCE", 1)
     step = len(ARCHIVE) // 6
     server.acts = [("stall", step), ("cut", step), ("reset", step), ("stall", step), ("cut", step)]
     process = child(server, tmp_path)
@@ -134,7 +134,7 @@ def test_ctrl_c_keeps_the_part_and_says_how_to_go_on(server, tmp_path):
     process = child(server, tmp_path)
     wait_for(lambda: length(part(tmp_path)) > 490_000, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1 and err.endswith(f"stopped; 500,000 bytes are kept in {part(tmp_path).parent}, the same command goes on from there\n") and "Traceback" not in err
     get_dataset(tiny(f"{server.url}/tiny.tar.gz"), tmp_path)
     assert server.asked == [0, 500_000]
@@ -158,7 +158,7 @@ def test_two_processes_at_once(server, tmp_path):
     for line in second.stderr:
         if "another process is fetching Tiny; waiting for it" in line: break
     server.go_on.set()
-    assert first.wait(60) == second.wait(60) == 0
+    assert first.wait(300) == second.wait(300) == 0
     assert (tmp_path / "tiny" / "data.bin").read_bytes() == BODY and server.asked == [0]
     for p in (first, second): p.communicate()
 
@@ -231,7 +231,7 @@ def test_offline_is_noticed_within_seconds(server, tmp_path, monkeypatch):
     part(tmp_path).write_bytes(ARCHIVE[:500_000])
     began = time.monotonic()
     with pytest.raises(ConnectionError, match=r"^127.0.0.1 cannot be reached \(.*refused.*\): is this machine online\? .*--from FILE[^\n]*$"): get_dataset(tiny(closed), tmp_path)
-    assert time.monotonic() - began < 3 and not server.waits
+    assert time.monotonic() - began < 5 and not server.waits
     limits = []
 
     def silent(address, timeout, *rest):                               # a network that swallows every packet
@@ -287,6 +287,7 @@ def test_cifar10_in_its_real_format(server, tmp_path, monkeypatch):
 
 
 if __name__ == "__main__":
+    dl.SILENCE = 600                                                   # a busy machine may start the next process late
     signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell's background jobs ignore Ctrl-C, and so do their children
     try: get_dataset(tiny(sys.argv[1]), sys.argv[2])
     except KeyboardInterrupt as e: sys.exit(str(e))
