@@ -6,10 +6,11 @@
 __all__ = ['CIFAR10_MEAN', 'CIFAR10_STD', 'pad_images', 'crop_and_flip', 'random_resized_crop', 'cutout', 'channel_statistics',
            'LoaderConfig', 'Draws', 'draw_batch', 'epoch_order', 'SampleOrder', 'augment', 'BatchLoader', 'Loaders',
            'split_indices', 'make_loaders', 'create_embedded_loaders', 'create_cifar10_loaders', 'create_pets_loaders',
-           'imshow_cifar', 'check_data']
+           'imshow_cifar', 'check_data', 'FileLoader', 'create_folder_loaders']
 
 # %% ../nbs/03_data.ipynb #c001
 import math
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Iterator, Literal, NamedTuple
@@ -17,9 +18,10 @@ from typing import Annotated, Iterator, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from pydantic import BeforeValidator, Field, model_validator
+from torch.utils.data import DataLoader
 
 from .core import Config, generator, pick_device
-from .store import DataMissing, Finding, ImageStore, check_parts, load_cifar10, load_embedded, load_folder, load_pets, sort_findings, stratified_choice
+from .store import DataMissing, Finding, ImageStore, PictureFiles, check_parts, load_cifar10, load_embedded, load_folder, load_pets, sort_findings, stratified_choice
 
 # %% ../nbs/03_data.ipynb #c008
 def pad_images(images, # (N, 3, H, W) uint8
@@ -72,15 +74,16 @@ def cutout(x, # (B, 3, H, W) float32, normalised
 # %% ../nbs/03_data.ipynb #c014
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)    # all 50,000 training images, computed
 
-def channel_statistics(images # (N, 3, H, W) uint8
+def channel_statistics(images # (N, 3, H, W) uint8, or `PictureFiles`, which know their sums
                       ) -> tuple: # (mean, std): three floats each, on a scale of 0..1
     "Mean and standard deviation of each channel over all pixels. Raises ValueError when there are none."
     if not len(images): raise ValueError("images: none given, so there is no mean; give at least one")
-    counts = torch.stack([torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(3)]).double()
-    counts, value = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64)
-    mean = counts @ value
-    std = (counts @ value**2 - mean**2).clamp(min=0).sqrt()
-    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+    if isinstance(images, PictureFiles): sums = images.sums.sum(0)
+    else:
+        counts, value = torch.stack([torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(3)]), torch.arange(256)
+        sums = torch.stack([counts @ value, counts @ value**2])
+    n, (total, squares) = math.prod(images.shape) // 3, sums.tolist()                # whole numbers: no rounding before the end
+    return tuple(t / (255 * n) for t in total), tuple(math.sqrt(n * q - t * t) / (255 * n) for t, q in zip(total, squares))
 
 # %% ../nbs/03_data.ipynb #c017
 _listed = BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)          # lists, as YAML has them
@@ -96,8 +99,11 @@ class LoaderConfig(Config):
     flip: bool = False                                  # mirror half of the pictures
     random_resized_crop: Annotated[tuple[float, float] | None, _listed] = None    # smallest and largest share of the area
     cutout: int = Field(0, ge=0)                        # side of the blanked square, pixels
-    image_size: int | None = Field(None, gt=0)          # Pets and embedded data only; None: the dataset's own
+    image_size: int | None = Field(None, gt=0)          # not for CIFAR-10; None: the dataset's own
     target: Literal["binary", "breed"] | None = None    # Pets: cat/dog (default) or breeds; embedded: "binary" is the pair
+    folder: str | None = None                           # your own pictures: <folder>/<class>/<picture>
+    in_memory: bool | None = None                       # a folder's pictures; None: where they fit
+    num_workers: int | None = Field(None, ge=0)         # that decode them where they do not; None: half the cores, at most 8
     limit: int | None = Field(None, gt=0)               # train on so many images, stratified
     eval_limit: int | None = Field(None, gt=0)          # validate and test on so many images each: for quick trials
     mean: Annotated[tuple[float, float, float] | None, _listed] = None    # None: computed on the training images
@@ -166,6 +172,13 @@ class SampleOrder:
         return self.subset[self._rows(epoch, b)]
 
 # %% ../nbs/03_data.ipynb #c026
+def _on_255(v): return (torch.tensor(v, dtype=torch.float64) * 255).float().view(1, 3, 1, 1)
+
+def _place(pixels, cfg, train, mean, device):
+    "On the device; for training with the border, in the mean colour, from which `pad_crop` cuts."
+    if train and cfg.pad_crop: pixels = pad_images(pixels, cfg.pad_crop, mean.view(3).round().clamp(0, 255).to(torch.uint8))
+    return pixels.to(device)
+
 def augment(pixels, # (N, 3, H+2*pad, W+2*pad) uint8, padded if the settings say so
             i, # (B,) which pictures
             d, # `Draws` of the batch; None: no augmentation, pictures not padded
@@ -195,10 +208,9 @@ class BatchLoader(SampleOrder):
         super().__init__(subset, cfg, train)
         self.epoch, self.device, self.shape = 0, pick_device(cfg.device), tuple(images.shape[1:])
         self.labels = labels[subset]                                     # (n,) on the CPU, in the order of `subset`
-        channels = lambda v: (torch.tensor(v, dtype=torch.float64) * 255).float().view(1, 3, 1, 1)
+        self._targets, self._mean, self._scale = (t.to(self.device) for t in (self.labels, _on_255(mean), 1 / _on_255(std)))
         pixels = images if torch.equal(subset, torch.arange(len(images))) else images.index_select(0, subset)
-        if train and cfg.pad_crop: pixels = pad_images(pixels, cfg.pad_crop, channels(mean).view(3).round().clamp(0, 255).to(torch.uint8))
-        self._pixels, self._targets, self._mean, self._scale = (t.to(self.device) for t in (pixels, self.labels, channels(mean), 1 / channels(std)))
+        self._pixels = pixels if isinstance(pixels, PictureFiles) else _place(pixels, cfg, train, self._mean, self.device)
 
     def set_epoch(self, epoch): self.epoch = int(epoch) # which epoch iterating serves
     def __iter__(self): return self.batches(self.epoch)
@@ -210,8 +222,11 @@ class BatchLoader(SampleOrder):
     def batch(self, epoch, b) -> tuple: # x (B, 3, H, W) float32, y (B,) int64
         "Batch b of an epoch, a pure function of (seed, epoch, b). Raises IndexError beyond the last."
         i = self._rows(epoch, b).to(self.device)
+        return self._augmented(self._pixels, i, epoch, b), self._targets[i]
+
+    def _augmented(self, pixels, i, epoch, b): # pictures i of `pixels`, as batch b of an epoch
         d = Draws(*(u[self._slice].to(self.device) for u in draw_batch(self.cfg.seed, epoch, b, self.cfg.batch_size))) if self.train else None
-        return augment(self._pixels, i, d, self.cfg, self.shape, self._mean, self._scale), self._targets[i]
+        return augment(pixels, i, d, self.cfg, self.shape, self._mean, self._scale)
 
 # %% ../nbs/03_data.ipynb #c029
 @dataclass
@@ -244,7 +259,7 @@ def _limited(subset, labels, n, seed):
     return subset if n is None or n >= len(subset) else subset[stratified_choice(labels[subset], n, seed, 1)]
 
 # %% ../nbs/03_data.ipynb #c030
-def make_loaders(store: ImageStore, # any dataset in memory
+def make_loaders(store: ImageStore, # any dataset
                  cfg: LoaderConfig = LoaderConfig()
                 ) -> Loaders:
     "Loaders of a store. Raises ValueError when the batch is larger than the training part."
@@ -254,15 +269,21 @@ def make_loaders(store: ImageStore, # any dataset in memory
     if mean is None or std is None:
         computed = channel_statistics(store.train_images.index_select(0, train))
         mean, std = mean or computed[0], std or tuple(max(s, 1 / 255) for s in computed[1])
-    make = lambda images, labels, subset, is_train: BatchLoader(images, labels, subset, cfg, mean, std, is_train)
+    kind = FileLoader if isinstance(store.train_images, PictureFiles) else BatchLoader      # FileLoader: see "Your own pictures"
+    make = lambda images, labels, subset, is_train: kind(images, labels, subset, cfg, mean, std, is_train)
     short = f" (validation and test on {cfg.eval_limit} images at most)" if cfg.eval_limit else ""
     return Loaders(make(store.train_images, store.train_labels, train, True), make(store.train_images, store.train_labels, val, False),
                    make(store.test_images, store.test_labels, test, False), store.classes, mean, std, store.source + short, store)
 
 # %% ../nbs/03_data.ipynb #c031
+def _no_folder(cfg, what):
+    for key in ("folder", "in_memory", "num_workers"):
+        if (value := getattr(cfg, key)) is not None: raise ValueError(f"{key}: {value!r} is for a folder of your own pictures; leave it out for {what}")
+
 def create_embedded_loaders(cfg: LoaderConfig = LoaderConfig() # target="binary": the cat/dog-like pair; else ten shapes
                            ) -> Loaders:
     "Loaders of the drawn data: 32 px for shapes and 64 px for the pair, unless `image_size` says otherwise."
+    _no_folder(cfg, "embedded data")
     return make_loaders(load_embedded("binary" if cfg.target == "binary" else "shapes", cfg.image_size), cfg)
 
 def _stand_in(error, cfg, target):
@@ -273,6 +294,7 @@ def _stand_in(error, cfg, target):
 def create_cifar10_loaders(cfg: LoaderConfig = LoaderConfig()
                           ) -> Loaders:
     "Loaders of CIFAR-10; the embedded shapes stand in where it is missing. Raises ValueError for damaged files."
+    _no_folder(cfg, "CIFAR-10")
     if cfg.image_size not in (None, 32): raise ValueError(f"image_size: {cfg.image_size} is impossible, CIFAR-10 has 32 px; leave it out")
     if cfg.target is not None: raise ValueError(f"target: {cfg.target!r} belongs to Pets; leave it out for CIFAR-10")
     try: store = load_cifar10()
@@ -282,6 +304,7 @@ def create_cifar10_loaders(cfg: LoaderConfig = LoaderConfig()
 def create_pets_loaders(cfg: LoaderConfig = LoaderConfig() # target="binary" (default): cat 0, dog 1; "breed": 37 breeds
                        ) -> Loaders:
     "Loaders of Oxford-IIIT Pets (128 px unless `image_size` says otherwise); embedded data stands in where it is missing. Raises ValueError for a half-copied dataset."
+    _no_folder(cfg, "Pets")
     try: store = load_pets(cfg.image_size or 128, cfg.target or "binary")
     except DataMissing as e: return _stand_in(e, cfg, "shapes" if cfg.target == "breed" else "binary")
     return make_loaders(store, cfg)
@@ -324,3 +347,26 @@ def check_data(data: "ImageStore | Loaders" # a dataset
     off = max(abs(m - n) / s for m, n, s in zip(mean, data.mean, std)) > 0.1 or max(abs(s / t - 1) for s, t in zip(std, data.std)) > 0.1
     text = f"training pictures have mean {tuple(round(m, 3) for m in mean)}, std {tuple(round(s, 3) for s in std)}" + ("; the loaders use others" if off else "")
     return sort_findings(out + [Finding("normalisation", "warning" if off else "info", text)])
+
+# %% ../nbs/03_data.ipynb #c061
+class FileLoader(BatchLoader):
+    "The same batches of `PictureFiles`: `batches` has worker processes decode ahead, and ends them when it ends."
+    def batch(self, epoch, b, decoded=None) -> tuple: # decoded: (B, 3, H, W) uint8, if somebody did it already
+        rows = self._rows(epoch, b)
+        pixels = _place(self._pixels[rows] if decoded is None else decoded, self.cfg, self.train, self._mean, self.device)
+        return self._augmented(pixels, torch.arange(len(rows), device=self.device), epoch, b), self._targets[rows.to(self.device)]
+
+    def batches(self, epoch, start=0) -> Iterator:
+        rows, workers = [self._rows(epoch, b) for b in range(start, len(self))], self.cfg.num_workers
+        if workers is None: workers = min(8, (os.cpu_count() or 1) // 2)
+        try:
+            for b, decoded in enumerate(DataLoader(self._pixels, batch_size=None, sampler=rows, num_workers=workers), start): yield self.batch(epoch, b, decoded)
+        except OSError as e: raise OSError(str(e).strip().splitlines()[-1].removeprefix("OSError: ")) from None     # without the worker's traceback
+
+def create_folder_loaders(cfg: LoaderConfig # with `folder`
+                         ) -> Loaders:
+    "Loaders of your own pictures, 128 px unless `image_size` says otherwise. Raises ValueError for a folder without classes or with too many unreadable files."
+    if cfg.folder is None: raise ValueError("folder: not given; name the folder that holds one folder per class")
+    if cfg.target is not None: raise ValueError(f"target: {cfg.target!r} belongs to Pets; the folders are the classes, leave it out")
+    if cfg.in_memory and cfg.num_workers is not None: raise ValueError(f"num_workers: {cfg.num_workers} has nothing to decode with in_memory: true; leave one of them out")
+    return make_loaders(load_folder(cfg.folder, cfg.image_size or 128, in_memory=cfg.in_memory), cfg)
