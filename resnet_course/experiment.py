@@ -14,21 +14,22 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from pydantic import Field, field_validator, model_validator
 
 from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, make_config, replace_file, repo_root, runs_dir
-from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_pets_loaders
+from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_folder_loaders, create_pets_loaders
 from .records import CheckpointError, History, load_model, save_model
 from .resnet import MODELS, OPTIONS, create_model
 from .training import TrainingConfig, evaluate_classification, fit, pick_precision
 
 # %% ../nbs/07_experiments.ipynb #c006
-DATASETS = {"cifar10": create_cifar10_loaders, "pets": create_pets_loaders, "embedded": create_embedded_loaders}
+DATASETS = {"cifar10": create_cifar10_loaders, "pets": create_pets_loaders, "embedded": create_embedded_loaders, "folder": create_folder_loaders}
 FIGURES = ("learning_curves", "confusion_matrix", "mistakes")   # what `results` may ask for
 
 class DataConfig(LoaderConfig):
     "Which images, and how they are split, augmented and batched"
-    dataset: Literal["cifar10", "pets", "embedded"]
+    dataset: Literal[tuple(DATASETS)]
 
     @model_validator(mode="after")
     def _not_here(self):
@@ -140,10 +141,14 @@ def run_experiment(
     "Train every seed, test each once, and write the record. Called again with the same folder it goes on where it was"
     folder = Path(folder) if folder else new_run_folder(experiment)
     build(experiment, experiment.seeds[0])                    # what cannot be built leaves no folder behind
-    _claim(experiment, folder)
-    for seed in experiment.seeds:
-        try: _run_seed(experiment, seed, folder / f"seed{seed}", progress)
-        except BaseException as e: _log(folder, f"seed {seed} stopped: {e or type(e).__name__}"); raise
+    folder.mkdir(parents=True, exist_ok=True)
+    try: lock = FileLock(folder / ".lock").acquire(blocking=False)
+    except Timeout: raise ConfigError(f"{folder}: another process is training here; wait for it, or choose another folder") from None
+    with lock:
+        _claim(experiment, folder)
+        for seed in experiment.seeds:
+            try: _run_seed(experiment, seed, folder / f"seed{seed}", progress)
+            except BaseException as e: _log(folder, f"seed {seed} stopped: {e or type(e).__name__}"); raise
     record = make_record(folder)
     _write_json(folder / "record.json", record)
     if experiment.results:
@@ -179,13 +184,17 @@ def _measure(model: torch.nn.Module, loader) -> dict:
 def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()
 
 def _claim(experiment: Experiment, folder: Path) -> None:
-    "Make the run's folder, or see that it belongs to this experiment; seeds may be added"
+    "Write the run's config, or see that the folder belongs to this experiment; what decides no digit may change, and seeds may be added"
     path = folder / "config.yaml"
     if path.exists():
-        ours, theirs = (e.model_dump(mode="json", exclude={"seeds"}) for e in (experiment, load_experiment(path)))
-        if changed := ", ".join(k for k in ours if ours[k] != theirs[k]):
+        if changed := _changed(experiment, load_experiment(path)):
             raise ConfigError(f"{folder}: holds a run with another {changed}; use its own config.yaml or another folder")
     with replace_file(path) as tmp: tmp.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+def _changed(one: Experiment, other: Experiment) -> str:
+    "Names of the sections that decide the digits of a seed and are not the same"
+    a, b = (e.model_dump(mode="json", exclude={"description", "seeds", "results", "scales"}) for e in (one, other))
+    return ", ".join(k for k in a if a[k] != b[k])
 
 def _write_json(path: Path, value: dict) -> None:
     with replace_file(path) as tmp: tmp.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -298,8 +307,7 @@ def publish(
     if record["config"]["data"]["dataset"] != "embedded" and record["data"]["source"].startswith("embedded"):
         raise ConfigError(f"{folder}: was trained on the stand-in for {record['config']['data']['dataset']}; get the real data (data/README.md) and train again")
     if (to / "config.yaml").exists():
-        ours, theirs = (e.model_dump(mode="json", exclude={"seeds"}) for e in (make_config(Experiment, record["config"]), load_experiment(to / "config.yaml")))
-        if changed := ", ".join(k for k in ours if ours[k] != theirs[k]): raise ConfigError(f"{folder}: differs from {to / 'config.yaml'} in {changed}; publish under another name")
+        if changed := _changed(make_config(Experiment, record["config"]), load_experiment(to / "config.yaml")): raise ConfigError(f"{folder}: differs from {to / 'config.yaml'} in {changed}; publish under another name")
     history = History(dict(seed=s, **row) for s in record["seeds"] for row in History.from_csv(folder / f"seed{s}" / "history.csv"))
     to.mkdir(parents=True, exist_ok=True)
     history.to_csv(to / "history.csv")
