@@ -407,6 +407,7 @@ def load_folder(folder, # folder/<class>/<picture>, or folder/{train,test}/<clas
         x, good, more, files = _decode_all([p for p, _ in rows], names, size, name, in_memory)
         odd |= more; digest.update(files.encode())
         parts |= {f"{s}_images": x, f"{s}_labels": torch.tensor([rows[i][1] for i in good], dtype=torch.int64), f"{s}_names": [names[i] for i in good]}
+    n = len(parts["train_names"]) + len(parts["test_names"])
     return ImageStore(**parts, classes=classes, source=f"{name} ({n:,} images)", notes=list(_folder_notes(odd, other)), digest=digest.hexdigest())
 
 # %% ../nbs/lib/store.ipynb #c038
