@@ -359,8 +359,9 @@ class FileLoader(BatchLoader):
     def batches(self, epoch, start=0) -> Iterator:
         rows, workers = [self._rows(epoch, b) for b in range(start, len(self))], self.cfg.num_workers
         if workers is None: workers = min(8, (os.cpu_count() or 1) // 2)
+        ahead = DataLoader(self._pixels, batch_size=None, sampler=rows, num_workers=workers, generator=torch.Generator())     # its own: the global one stays as it is
         try:
-            for b, decoded in enumerate(DataLoader(self._pixels, batch_size=None, sampler=rows, num_workers=workers), start): yield self.batch(epoch, b, decoded)
+            for b, decoded in enumerate(ahead, start): yield self.batch(epoch, b, decoded)
         except OSError as e: raise OSError(str(e).strip().splitlines()[-1].removeprefix("OSError: ")) from None     # without the worker's traceback
 
 def create_folder_loaders(cfg: LoaderConfig # with `folder`

@@ -241,13 +241,14 @@ def _decode_all(paths, # picture files
     if len(bad) > max(1, len(paths) // 100): raise ValueError(f"{what}: {len(bad)} of {len(paths)} pictures are unreadable, the first {bad[0]}; replace or remove them")
     return out if keep else PictureFiles([paths[i] for i in good], size, out), good, odd, digest.hexdigest()
 
-# %% ../nbs/lib/store.ipynb #c025
+# %% ../nbs/lib/store.ipynb #c062
 PETS_FULL = 7349
 PETS_CREDIT = "Pictures: Oxford-IIIT Pet Dataset, Parkhi et al. 2012, CC BY-SA 4.0"
 _PETS_ODD = {"corrupt at its end": "beagle_116 chihuahua_121", "PNG inside": "Abyssinian_5 Egyptian_Mau_14 Egyptian_Mau_156 Egyptian_Mau_186",
              "GIF inside": "Abyssinian_34 Egyptian_Mau_139 Egyptian_Mau_145 Egyptian_Mau_167 Egyptian_Mau_177 Egyptian_Mau_191"}
 PETS_KNOWN = {f"{stem}.jpg": what for what, stems in _PETS_ODD.items() for stem in stems.split()}     # odd in the original, see above
 
+# %% ../nbs/lib/store.ipynb #c025
 def _pets_listing(folder # .../oxford-iiit-pet
                  ) -> tuple: # ({split: [(file, breed id, species 0|1)]}, breed names, digest)
     "Read and check the annotation files and that every picture is there. Raises ValueError for a half-copied dataset."
@@ -290,6 +291,7 @@ def _build_pets(splits, # as from `_pets_listing`
         species[split] = torch.tensor([rows[i][2] for i in good], dtype=torch.int64)
     return ImageStore(**parts, classes=breeds, source=source, notes=notes), species
 
+# %% ../nbs/lib/store.ipynb #c063
 def _pets_notes(notes, splits):
     "The notes on odd files: known ones by name and with what became of them, others as unknown."
     odd, there = dict(text.split(": ", 1) for _, _, text in notes), {r[0].name for rows in splits.values() for r in rows}
@@ -407,6 +409,7 @@ def load_folder(folder, # folder/<class>/<picture>, or folder/{train,test}/<clas
         x, good, more, files = _decode_all([p for p, _ in rows], names, size, name, in_memory)
         odd |= more; digest.update(files.encode())
         parts |= {f"{s}_images": x, f"{s}_labels": torch.tensor([rows[i][1] for i in good], dtype=torch.int64), f"{s}_names": [names[i] for i in good]}
+    n = len(parts["train_names"]) + len(parts["test_names"])
     return ImageStore(**parts, classes=classes, source=f"{name} ({n:,} images)", notes=list(_folder_notes(odd, other)), digest=digest.hexdigest())
 
 # %% ../nbs/lib/store.ipynb #c038
@@ -457,7 +460,7 @@ def _look(images):
     "(lowest, highest value, digest) of every picture; a part at a time, since those in files must be decoded."
     from hashlib import blake2b
     low, high, digests = [], [], []
-    for x in images.split(1000):
+    for x in images.split(256):
         low.append(x.flatten(1).amin(1)); high.append(x.flatten(1).amax(1))
         digests += [blake2b(one.data, digest_size=16).digest() for one in x.contiguous().numpy()]
     return torch.cat(low), torch.cat(high), digests
