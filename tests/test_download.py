@@ -121,7 +121,7 @@ def test_five_interruptions_of_which_one_is_a_kill(server, tmp_path, monkeypatch
     process = child(server, tmp_path)
     wait_for(lambda: length(part(tmp_path)) > step - 10_000, process)  # the last bytes may wait in a buffer
     process.kill()
-    process.wait()
+    process.communicate()
     target = get_dataset(tiny(f"{server.url}/tiny.tar.gz"), tmp_path)
     assert (target / "data.bin").read_bytes() == BODY and not part(tmp_path).parent.exists()
     assert len(server.asked) == 6 and server.asked == sorted(server.asked) and server.asked[1] > 0  # it always went on, and never began again
@@ -144,7 +144,7 @@ def test_kill_between_unpacking_and_the_rename_leaves_nothing_that_looks_complet
     process = child(server, tmp_path, HANG="1")
     wait_for((part(tmp_path).parent / "unpacked" / "tiny" / "data.bin").is_file, process)
     process.kill()
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "tiny").exists()
     get_dataset(tiny(f"{server.url}/tiny.tar.gz"), tmp_path)
     assert (tmp_path / "tiny" / "data.bin").read_bytes() == BODY and server.asked == [0]           # the archive was whole
@@ -210,7 +210,7 @@ def test_status_codes(server, tmp_path):
     assert download(url, tmp_path / "a", MD5).read_bytes() == BODY and server.waits == [1, 2, 4]
     server.files["/body.bin"] = b"not found, sorry"                    # as an answer of 200
     with pytest.raises(OSError, match="16 bytes came with the MD5 sum .* not the published file; deleted"): download(url, tmp_path / "b", MD5)
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and len(server.asked) == 7    # whole and wrong: not asked for twice
 
 
 def test_log_in_page_of_a_network_costs_nothing_that_has_come(server, tmp_path):
