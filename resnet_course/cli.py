@@ -46,13 +46,13 @@ def _evaluate(args: argparse.Namespace) -> Result:
 
 # %% ../nbs/lib/cli.ipynb #c007
 def _predict(args: argparse.Namespace) -> Result:
-    from resnet_course.predict import predict_images
+    from resnet_course.predict import Predictions, predict_images
     paths = [p for name in args.images for p in (sorted(glob.glob(name)) if glob.has_magic(name) and not Path(name).exists() else None) or [name]]
     found = predict_images(args.target, paths, args.top, args.device)
     bad = [f"{f['image']}: {f['error']}" for f in found if "error" in f]
-    good = type(found)(f for f in found if "error" not in f)
+    good = Predictions(f for f in found if "error" not in f); good.network = found.network
     for line in bad: print(f"resnet-course: {line}", file=sys.stderr)
-    return Result(list(found), repr(good) if good else "", 2 if bad else 0)
+    return Result(found, repr(good) if good else "", 2 if bad else 0)
 
 def _compare(args: argparse.Namespace) -> Result:
     from resnet_course.experiment import find_experiment, read_record
@@ -179,9 +179,9 @@ exit codes
 
 def _parser() -> argparse.ArgumentParser:
     from resnet_course import __version__
-    parser = _Parser(prog="resnet-course", description=ABOUT, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter, usage="resnet-course COMMAND ... [--json]")
+    parser = _Parser(prog="resnet-course", description=ABOUT, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter, usage="resnet-course COMMAND ...")
     parser.add_argument("--version", action="version", version=f"resnet-course {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="resnet-course")
     _add_results(commands); _add_reading(commands)
     return parser
 
@@ -214,6 +214,8 @@ def _run(argv: list[str]) -> Result:
     except KeyboardInterrupt as e: message, code = str(e) or "stopped", 130
     except BrokenPipeError: raise
     except (ValueError, FloatingPointError, OSError) as e: message, code = _said(e), 2
+    except ImportError as e: message, code = f"{e}; resnet-course doctor says what to install", 2
+    except RecursionError: message, code = "a file is nested too deeply to be read", 2
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not re.search("out of memory|can't allocate memory", str(e)): raise
         message, code = "out of memory; lower data.batch_size or data.eval_batch_size, or take another device", 2

@@ -50,13 +50,15 @@ def decode_photo(
 
 class Predictions(list):
     "One dict per picture: image, and either top (class and probability, best first) and note, or error; a table when shown"
+    network = ""   # who says so
+
     def __repr__(self):
-        lines = []
+        lines = [self.network] if self.network else []
         for found in self:
             lines.append(found["image"] + (f"  ({found['note']})" if found.get("note") else ""))
             if "error" in found: lines[-1] += f": {found['error']}"
             lines += [f"  {p['probability']:6.1%}  {p['class']}" for p in found.get("top", ())]
-        return "\n".join(lines) or "no pictures"
+        return "\n".join(lines)
 
 # %% ../nbs/lib/predict.ipynb #c009
 def predict_images(
@@ -69,6 +71,7 @@ def predict_images(
     if k < 1: raise ValueError(f"k is {k}; ask for at least 1 guess")
     model, record = stored_model(target)
     data, precision, found, pixels = record["data"], pick_precision("fp32", device), Predictions(), []
+    found.network = f"{record['config']['model']['name']} of {record['name']}, trained on {data['source']}, {len(data['classes'])} classes"
     for path in paths:
         try: x, note = decode_photo(path, data["shape"][1])
         except ValueError as e: found.append(dict(image=str(path), error=str(e))); continue
