@@ -9,7 +9,7 @@ __all__ = ['LEVELS', 'CORE', 'PURPOSE', 'CHECKS', 'Finding', 'Findings', 'check_
 
 # %% ../nbs/lib/doctor.ipynb #c002
 import importlib.metadata as metadata
-import getpass, math, os, platform, re, shutil, sys, tempfile, time, warnings
+import getpass, math, os, platform, re, shutil, tempfile, time, warnings
 from pathlib import Path
 from typing import Iterator, NamedTuple
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from .core import ConfigError, make_config, replace_file, repo_root
 from .data import Loaders
-from .experiment import Experiment, Record, _summary, _weights_of, build, read_record
+from .experiment import Experiment, _summary, _weights_of, build, read_record
 from .records import History, load_model
 from .store import PETS_CREDIT
 from .training import evaluation_mode, pick_precision
