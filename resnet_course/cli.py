@@ -32,6 +32,7 @@ def _train(args: argparse.Namespace) -> Result:
     if args.publish: print(f"published: {publish(folder)}", file=sys.stderr)
     return Result(dict(run=str(folder), name=record["name"], seeds=record["seeds"], data=record["data"]["source"], metrics=record["metrics"]))
 
+# %% ../nbs/lib/cli.ipynb #c105
 def _override(text: str) -> tuple:
     "key=value, the value read as YAML"
     from resnet_course.core import ConfigError
@@ -54,6 +55,7 @@ def _predict(args: argparse.Namespace) -> Result:
     for line in bad: print(f"resnet-course: {line}", file=sys.stderr)
     return Result(found, repr(good) if good else "", 2 if bad else 0)
 
+# %% ../nbs/lib/cli.ipynb #c107
 def _compare(args: argparse.Namespace) -> Result:
     from resnet_course.experiment import find_experiment, read_record
     from resnet_course.report import compare_records
@@ -146,6 +148,7 @@ def _add_reading(commands) -> None:
     data.add_argument("--quiet", action="store_true", help="no progress display")
     _command(commands, "doctor", _doctor, "What works on this machine, what does not, and what to do about it.", "\n--json", "The exit code is 1 where something does not work, else 0. The list names no user\nand no host, and can be shown to others.")
 
+# %% ../nbs/lib/cli.ipynb #c111
 ABOUT = """The experiments of the ResNet course, from a terminal.
 
 results
@@ -159,6 +162,8 @@ around them
   data       fetch CIFAR-10 or Oxford-IIIT Pets
   doctor     what works on this machine, what does not, what to do
 """
+
+# %% ../nbs/lib/cli.ipynb #c117
 MORE = """examples:
   resnet-course doctor
   resnet-course train experiments/resnet20_cifar10/config.yaml --scale laptop
@@ -177,6 +182,7 @@ exit codes
   141  the reader of the output went away, as head does
 """
 
+# %% ../nbs/lib/cli.ipynb #c115
 def _parser() -> argparse.ArgumentParser:
     from resnet_course import __version__
     parser = _Parser(prog="resnet-course", description=ABOUT, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter, usage="resnet-course COMMAND ...")
@@ -205,6 +211,7 @@ def main(
         print(f"resnet-course: the result could not be written ({e.strerror})", file=sys.stderr)
         return 2
 
+# %% ../nbs/lib/cli.ipynb #c116
 def _run(argv: list[str]) -> Result:
     "The result of a command; a mistake is a result too"
     try:
@@ -222,6 +229,7 @@ def _run(argv: list[str]) -> Result:
     print(f"resnet-course: {message}" if code == 2 else message, file=sys.stderr)
     return Result(dict(error=message), "", code)
 
+# %% ../nbs/lib/cli.ipynb #c113
 def _said(e: Exception) -> str:
     "What is wrong, in words; an error of the system names its file"
     if isinstance(e, OSError) and e.strerror and e.filename is not None: return f"{os.fsdecode(e.filename)}: {e.strerror.lower()}"

@@ -112,8 +112,10 @@ def make_config(
     "`model(**values)` with errors that say what to do, one line each. Raises `ConfigError`"
     if not isinstance(values, dict): raise ConfigError(f"{source or 'config'}: expected keys and values, found {type(values).__name__}")
     try: return model(**values)
-    except ValidationError as e: lines = [_problem(model, values, p) for p in e.errors()]
+    except ValidationError as e: found = e.errors()
     except TypeError as e: raise ConfigError(f"{source or 'config'}: keys must be words ({e})") from None
+    follows = lambda p: any(q["loc"] != p["loc"] == q["loc"][:len(p["loc"])] for q in found)   # from a problem inside it
+    lines = [_problem(model, values, p) for p in found if not follows(p)]
     lines[5:] = [f"and {len(lines) - 5} more problems"] if lines[5:] else []
     raise ConfigError("\n".join(f"{source}: {l}" if source else l for l in lines))
 

@@ -92,6 +92,7 @@ def _gpu(torch, i: int) -> Iterator[tuple]:
     text = f"cuda:{i} {p.name}, {p.total_memory / 2**30:.0f} GiB, capability {p.major}.{p.minor}"
     yield ("ok", text, "") if fits else ("error", f"{text}: this torch has code for {', '.join(known)} only", "install a build of torch for it (pytorch.org), or run with CUDA_VISIBLE_DEVICES= to use the CPU")
 
+# %% ../nbs/lib/doctor.ipynb #c109
 def check_training() -> Iterator[tuple]:
     "Two training steps of a narrow ResNet-20 on the device that the course picks"
     import torch
@@ -130,6 +131,7 @@ def check_cpu() -> Iterator[tuple]:
     if m["threads"] > usable: yield "warning", f"{m['threads']} threads, but only {granted or usable:g} of the cores may be used", f"set OMP_NUM_THREADS={usable}"
     if m["threads"] == 1 < usable and asked == "1": yield "warning", f"OMP_NUM_THREADS=1 leaves {usable - 1} of {usable} cores idle", "unset OMP_NUM_THREADS, unless several runs share the machine"
 
+# %% ../nbs/lib/doctor.ipynb #c112
 def check_memory() -> Iterator[tuple]:
     "What is there, what is free, what the container grants"
     from resnet_course.core import describe_machine
@@ -164,6 +166,7 @@ def check_data() -> Iterator[tuple]:
         if found: yield "ok", f"{title}: {found}", ""
         else: yield "info", f"{title} is not here; the embedded data stand in for it", f"resnet-course data {name}"
 
+# %% ../nbs/lib/doctor.ipynb #c116
 def _cifar10(root: Path) -> str | None:
     "What there is of CIFAR-10. Raises ValueError for a damaged file"
     from safetensors import SafetensorError, safe_open

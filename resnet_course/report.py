@@ -104,6 +104,7 @@ def compare_records(
     out["notes"] += _cautions(out, code) + _gaps(out)
     return out
 
+# %% ../nbs/lib/report.ipynb #c111
 def _gaps(c: Comparison) -> list[str]:
     "Every run against the first, by its accuracy on the test split, else on validation"
     out = []
@@ -226,6 +227,7 @@ def plot_confusions(
     ax.figure.colorbar(shown, ax=ax, shrink=0.7, label="share of the true class")
     return ax
 
+# %% ../nbs/lib/report.ipynb #c123
 def plot_mistakes(
     mistakes: list[dict],  # as from `surest_mistakes`
     images: torch.Tensor,  # (N, 3, H, W) uint8: the store's test split
@@ -263,6 +265,7 @@ def _read_history(path: Path) -> History:
     except (ValueError, AttributeError, csv.Error): pass
     raise ConfigError(f"{path}: not a history; copy the result again")
 
+# %% ../nbs/lib/report.ipynb #c125
 def _png(fig, alt: str) -> bytes:
     "A figure with its alt text"
     buffer = io.BytesIO(); fig.savefig(buffer, format="png", dpi=150, metadata={"Description": alt})
@@ -305,6 +308,7 @@ def _mistakes(folder: Path, record: dict) -> bytes:
     words = "; ".join(f"picture {m['index']}, {m['true']}, called {m['predicted']} with {m['probability']:.0%}" for m in wrong)
     return _png(ax.figure, f"The {len(wrong)} of {count:,} mistakes of which the network was surest: {words or 'none'}.")
 
+# %% ../nbs/lib/report.ipynb #c127
 _FIGURES = {"learning_curves": _learning_curves, "confusion_matrix": _confusion_matrix, "mistakes": _mistakes}
 
 def draw(
