@@ -220,10 +220,10 @@ def test_predict_answers_for_the_good_pictures_and_names_the_bad_ones(cli, run, 
     (tmp_path / "words.jpg").write_text("no picture")
     code, out, err = cli("predict", run, tmp_path / "words.jpg", picture, tmp_path, tmp_path / "none.png", "--top", 2)
     assert code == 2 and picture.name in out and out.count("%") == 2 and "cut to its centre" in out and "words.jpg" not in out
-    assert [line.split(": ", 2)[2] for line in err.splitlines()] == ["not a picture that can be read (UnidentifiedImageError)", "is a folder; name the pictures in it", "there is no such file"]
+    assert [line.split(": ")[2] for line in err.splitlines()] == ["cannot be read as a picture", "is a folder; name the pictures in it", "there is no such file"]
     code, out, _ = cli("predict", run, tmp_path / "words.jpg", picture, "--json", "--top", 99)
     bad, good = json.loads(out)
-    assert code == 2 and out.count("\n") == 1 and "not a picture" in bad["error"] and good["image"] == str(picture) and len(good["top"]) == 10
+    assert code == 2 and out.count("\n") == 1 and "picture format" in bad["error"] and good["image"] == str(picture) and len(good["top"]) == 10
     assert cli("predict", run, str(picture.parent / "*.png"))[0] == 0                    # a pattern that the shell left alone
 
 
