@@ -236,12 +236,13 @@ def plot_mistakes(
 ):
     "The mistaken pictures, each with its index in the test split, its class and what it was called"
     rows = max(1, -(-len(mistakes) // columns))
-    ax = _axes(ax, 5, 1.9 * rows); ax.set_axis_off()
+    ax = _axes(ax, 5, 2 * rows); ax.set_axis_off()
     if not mistakes: ax.text(0.5, 0.5, "no mistakes", ha="center")
     for k, m in enumerate(mistakes):
         cell = ax.inset_axes([k % columns / columns, 1 - (k // columns + 0.99) / rows, 0.98 / columns, 0.7 / rows])
         cell.imshow(images[m["index"]].permute(1, 2, 0).numpy()); cell.set_axis_off()
-        cell.set_title(f"test {m['index']}: {m['true']}\ncalled {m['predicted']}, {m['probability']:.0%}", fontsize=8, parse_math=False)
+        true, said = (name if len(name) <= 18 else name[:17] + "\u2026" for name in (m["true"], m["predicted"]))
+        cell.set_title(f"test {m['index']}, {m['probability']:.0%} sure\n{true}\ncalled {said}", fontsize=8, parse_math=False)
     return ax
 
 # %% ../nbs/lib/report.ipynb #c025

@@ -8,7 +8,7 @@ from resnet_course.cli import main
 
 CONFIG = """
 name: tiny
-data: {dataset: embedded, batch_size: 32, limit: 64, eval_limit: 40}
+data: {dataset: embedded, image_size: 16, batch_size: 32, limit: 64, eval_limit: 40}
 model: {name: resnet20, options: {widths: [4, 8, 16]}}
 training: {epochs: 1, schedule: constant, lr: 0.05}
 seeds: [0]
@@ -77,7 +77,7 @@ YAML = {
     "no rate": (changed("0.05", ".nan"), "finite"),
     "number for a section": (changed("{epochs: 1, schedule: constant, lr: 0.05}", "3"), "training: 3 cannot be; expected a section"),
     "list for a section": (changed("{name: resnet20, options: {widths: [4, 8, 16]}}", "[resnet20]"), "model: ['resnet20'] cannot be; expected a section"),
-    "nothing for a section": (changed("{dataset: embedded, batch_size: 32, limit: 64, eval_limit: 40}", ""), "data: None cannot be"),
+    "nothing for a section": (changed("{dataset: embedded, image_size: 16, batch_size: 32, limit: 64, eval_limit: 40}", ""), "data: None cannot be"),
     "number for a list": (changed("seeds: [0]", "seeds: 0"), "seeds: 0 cannot be; expected a list"),
     "a seed twice": (changed("seeds: [0]", "seeds: [1, 1]"), "contain one twice"),
     "no seed": (changed("seeds: [0]", "seeds: []"), "seeds: [] cannot be"),
