@@ -150,10 +150,9 @@ def _problem(model: type[BaseModel], values: dict, p: dict) -> str:
 def _known_keys(model: type[BaseModel], path: tuple) -> list[str]:
     "The keys that `model` knows at the place `path` leads to"
     for part in path:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        model = field.annotation if field else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)): return []
-    return list(model.model_fields)
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else getattr(model, "__annotations__", {}).get(part)
+    return list(getattr(model, "model_fields", getattr(model, "__annotations__", ())))
 
 def _at(values: Any, path: list) -> Any:
     "The value that a path of keys leads to"

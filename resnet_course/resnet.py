@@ -91,6 +91,8 @@ def check_layout(
     widths = tuple(widths or (64 * 2**i for i in range(len(blocks_per_stage))))
     if len(widths) != len(blocks_per_stage):
         raise ValueError(f"widths={widths} has {len(widths)} entries for {len(blocks_per_stage)} stages; give one per stage")
+    if any(not isinstance(w, int) or w < 1 for w in widths):
+        raise ValueError(f"widths={widths} must be whole numbers of at least 1")
     if not isinstance(num_classes, int) or num_classes < 1:
         raise ValueError(f"num_classes={num_classes!r} must be a whole number of at least 1; for features without a classifier call forward_features")
     if stride_on != "3x3" and not issubclass(block, Bottleneck):

@@ -337,7 +337,7 @@ class TrainState:
 # %% ../nbs/04_training.ipynb #c049
 def _identity(loaders) -> dict:
     "What must be the same for a run to be continued: the images, their split, order and augmentation"
-    return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit"}))
+    return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit", "folder", "in_memory", "num_workers"}))
 
 # %% ../nbs/04_training.ipynb #c054
 def fit_steps(
