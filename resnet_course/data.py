@@ -10,6 +10,7 @@ __all__ = ['CIFAR10_MEAN', 'CIFAR10_STD', 'pad_images', 'crop_and_flip', 'random
 
 # %% ../nbs/03_data.ipynb #c001
 import math
+import multiprocessing
 import os
 import sys
 from dataclasses import dataclass
@@ -349,6 +350,12 @@ def check_data(data: "ImageStore | Loaders" # a dataset
     return sort_findings(out + [Finding("normalisation", "warning" if off else "info", text)])
 
 # %% ../nbs/03_data.ipynb #c061
+def _start_method() -> str:
+    "How workers start. fork, Linux's own way before Python 3.14, copies a notebook kernel with its sockets and locked locks; a child may wait for ever."
+    if sys.platform != "linux": return "spawn"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["resnet_course.store"])       # torch is imported once, not by each worker
+    return "forkserver"
+
 class FileLoader(BatchLoader):
     "The same batches of `PictureFiles`: `batches` has worker processes decode ahead, and ends them when it ends."
     def batch(self, epoch, b, decoded=None) -> tuple: # decoded: (B, 3, H, W) uint8, if somebody did it already
@@ -359,7 +366,7 @@ class FileLoader(BatchLoader):
     def batches(self, epoch, start=0) -> Iterator:
         rows, workers = [self._rows(epoch, b) for b in range(start, len(self))], self.cfg.num_workers
         if workers is None: workers = min(8, (os.cpu_count() or 1) // 2)
-        ahead = DataLoader(self._pixels, batch_size=None, sampler=rows, num_workers=workers, generator=torch.Generator())     # its own: the global one stays as it is
+        ahead = DataLoader(self._pixels, batch_size=None, sampler=rows, num_workers=workers, multiprocessing_context=_start_method() if workers else None, generator=torch.Generator())     # its own: the global one stays as it is
         try:
             for b, decoded in enumerate(ahead, start): yield self.batch(epoch, b, decoded)
         except OSError as e: raise OSError(str(e).strip().splitlines()[-1].removeprefix("OSError: ")) from None     # without the worker's traceback
