@@ -83,7 +83,7 @@ def save_predictions(
     "Write predictions, whole or not at all. Each row is shifted to a maximum of 0, where few bits say most; no probability changes"
     shifted = p.logits - p.logits.amax(1, keepdim=True)
     state = dict(logits=shifted.to(dtype).contiguous(), targets=p.targets.int(), indices=p.indices.int())
-    with replace_file(path) as tmp: save_file(state, tmp, metadata=dict(classes=json.dumps(p.classes), name=p.name))
+    with replace_file(path) as tmp: save_file(state, tmp, metadata=dict(about=json.dumps(dict(classes=p.classes, name=p.name))))
 
 def load_predictions(
     path: str | os.PathLike,
@@ -91,7 +91,9 @@ def load_predictions(
 ) -> Predictions:
     "Read predictions. Raises `ValueError` for a damaged file or other classes"
     try:
-        with safe_open(str(path), "pt") as f: p = Predictions(f.get_tensor("logits").float(), f.get_tensor("targets").long(), f.get_tensor("indices").long(), json.loads(f.metadata()["classes"]), f.metadata()["name"])
+        with safe_open(str(path), "pt") as f:
+            about = json.loads(f.metadata()["about"])
+            p = Predictions(f.get_tensor("logits").float(), f.get_tensor("targets").long(), f.get_tensor("indices").long(), about["classes"], about["name"])
     except FileNotFoundError: raise ValueError(f"{path}: there is no such file") from None
     except (SafetensorError, OSError, KeyError, TypeError) as e: raise ValueError(f"{path}: damaged, or not predictions ({e}); compute them again") from None
     if classes is not None and list(classes) != p.classes: raise ValueError(f"{path}: predictions for {', '.join(p.classes)}, expected {', '.join(classes)}")

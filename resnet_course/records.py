@@ -6,7 +6,7 @@
 __all__ = ['History', 'CheckpointError', 'save_model', 'load_model', 'load_state']
 
 # %% ../nbs/lib/records.ipynb #c002
-import csv, os
+import csv, json, os
 from pathlib import Path
 
 import torch
@@ -61,9 +61,9 @@ def save_model(
     path: str | os.PathLike,  # usually *.safetensors
     **metadata: str,          # words kept in the file's header
 ) -> None:
-    "Write the weights and buffers of `model`, whole or not at all"
+    "Write the weights and buffers of `model`, whole or not at all; the same weights give the same bytes"
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with replace_file(path) as tmp: save_file(state, tmp, metadata=metadata)
+    with replace_file(path) as tmp: save_file(state, tmp, metadata=dict(about=json.dumps(metadata, sort_keys=True)))    # safetensors writes several words in any order
 
 def load_model(
     model: nn.Module,

@@ -6,7 +6,7 @@
 __all__ = ['PALETTE', 'LINES', 'color_of', 'use_style', 'described', 'control']
 
 # %% ../nbs/lib/style.ipynb #c002
-import base64, html, io
+import base64, html, inspect, io
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -55,7 +55,17 @@ def control(
 ) -> None:
     "Shows `function` under controls, and its first picture where widgets cannot run"
     from IPython.display import display
-    from ipywidgets import interactive
-    widget = interactive(function, {"auto_display": True}, **choices)  # its result is the first picture
-    picture, metadata = widget.result._repr_mimebundle_()
-    display({**widget._repr_mimebundle_(), **picture}, metadata=metadata, raw=True)
+    from ipywidgets import HTML, VBox, interactive
+    arguments = inspect.signature(function).parameters
+    knobs = {k: interactive.widget_from_abbrev(v, arguments[k].default) for k, v in choices.items()}
+    picture, metadata = function(**{k: w.value for k, w in knobs.items()})._repr_mimebundle_()
+    shown = HTML(picture["text/html"])
+
+    def redraw(_) -> None:
+        try: shown.value = function(**{k: w.value for k, w in knobs.items()})._repr_mimebundle_()[0]["text/html"]
+        except Exception as e: shown.value = f"<pre>{html.escape(f'{type(e).__name__}: {e}')}</pre>"      # nobody else would show it
+
+    for name, knob in knobs.items():
+        knob.description = knob.description or name
+        knob.observe(redraw, names="value")
+    display({**VBox([*knobs.values(), shown])._repr_mimebundle_(), **picture}, metadata=metadata, raw=True)

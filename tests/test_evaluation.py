@@ -114,7 +114,7 @@ def test_files_that_are_no_predictions(tmp_path):
         with pytest.raises(ValueError, match="damaged"): load_predictions(path)
     path.write_bytes(whole)
     for key in ("logits", "targets", "indices"):
-        save_file({k: v for k, v in load_file(path).items() if k != key}, tmp_path / "part", metadata=dict(classes=json.dumps(GOOD.classes), name="test"))
+        save_file({k: v for k, v in load_file(path).items() if k != key}, tmp_path / "part", metadata=dict(about=json.dumps(dict(classes=GOOD.classes, name="test"))))
         with pytest.raises(ValueError, match="damaged"): load_predictions(tmp_path / "part")
     save_file(load_file(path), tmp_path / "bare")
     with pytest.raises(ValueError, match="damaged"): load_predictions(tmp_path / "bare")

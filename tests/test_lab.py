@@ -53,8 +53,8 @@ def lab(root, tmp_path):
         except subprocess.TimeoutExpired: os.killpg(proc.pid, 9)
 
 
-def run_all(address, folder, name, picture):
-    "Load the index, open the notebook, run all its cells from the menu, wait until they are done; the page's errors."
+def run_all(address, folder, name, picture, then=lambda page, panel: None):
+    "Load the index, open the notebook, run all its cells from the menu, wait until they are done, do what comes then; the notebook's text."
     path = folder / "nbs" / name
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
@@ -80,9 +80,27 @@ def run_all(address, folder, name, picture):
             page.keyboard.press("Control+s")
         else: pytest.fail(f"{name} was not done after {SECONDS} s")
         page.screenshot(path=str(picture))
+        then(page, panel)
         text = panel.inner_text()
         browser.close()
     return text
+
+
+def move_a_slider(page, panel):
+    "The picture under the first slider must change when it is moved."
+    handle = panel.locator(".widget-slider .noUi-handle").first
+    for _ in range(60):  # cells that are out of sight are not in the page
+        if handle.count(): break
+        panel.locator(".jp-WindowedPanel-outer").first.hover()
+        page.mouse.wheel(0, -400)
+        page.wait_for_timeout(300)
+    handle.scroll_into_view_if_needed()
+    picture = panel.locator(".widget-html-content img").first
+    before = picture.get_attribute("src")
+    for _ in range(3): handle.press("ArrowRight")
+    playwright.expect(picture).not_to_have_attribute("src", before, timeout=60_000)
+    page.wait_for_timeout(1000)
+    page.screenshot(path=str(Path(__file__).parent.parent / "_screenshots" / "lab_moved.png"))
 
 
 def errors(cell):
@@ -103,7 +121,7 @@ def test_lesson_00_runs_in_the_browser(root, lab, tmp_path):
     shutil.copy(root / "settings.ini", folder)
     pictures = root / "_screenshots"
     pictures.mkdir(exist_ok=True)
-    run_all(lab(folder), folder, LESSON, pictures / "lab_lesson.png")
+    run_all(lab(folder), folder, LESSON, pictures / "lab_lesson.png", then=move_a_slider)
     cells = code_cells(folder / "nbs" / LESSON)
     assert [e for c in cells for e in errors(c)] == []
     outputs = json.dumps([c["outputs"] for c in cells])
