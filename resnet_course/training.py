@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['topk_accuracies', 'Means', 'Precision', 'pick_precision', 'Step', 'train_steps', 'check_targets',
            'train_epoch_classification', 'evaluation_mode', 'evaluate_classification', 'TrainingConfig',
-           'make_optimizer', 'make_schedulers', 'TrainState', 'fit_steps', 'fit', 'History', 'save_model', 'load_model',
-           'CheckpointError', 'save_checkpoint', 'load_checkpoint']
+           'make_optimizer', 'make_schedulers', 'TrainState', 'balanced_weights', 'fit_steps', 'fit', 'History',
+           'save_model', 'load_model', 'CheckpointError', 'save_checkpoint', 'load_checkpoint']
 
 # %% ../nbs/04_training.ipynb #c003
 import contextlib, copy, math, os, time
@@ -222,6 +222,7 @@ class TrainingConfig(Config):
     gamma: float = Field(0.1, gt=0, le=1)         # of step, multistep, plateau: the factor of a drop
     patience: int = Field(5, ge=0)                # of plateau: epochs without improvement before a drop
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: bool = False                   # every class weighs the same in the loss, however few its samples
     clip_norm: float | None = Field(None, gt=0)
     mixup: float = Field(0.0, ge=0)               # alpha of MixUp; 0: none
     cutmix: float = Field(0.0, ge=0)              # alpha of CutMix; with both, each batch takes one of them
@@ -340,6 +341,13 @@ def _identity(loaders) -> dict:
     return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit", "folder", "in_memory", "num_workers"}))
 
 # %% ../nbs/04_training.ipynb #c054
+def balanced_weights(
+    labels: Tensor,     # (N,) int64: classes of the training samples
+    num_classes: int,
+) -> Tensor:            # (C,) float32, 1 on average over the samples
+    "The weight of each class in the loss that makes rare classes weigh as much as common ones"
+    return len(labels) / (num_classes * torch.bincount(labels, minlength=num_classes).clamp(min=1))
+
 def fit_steps(
     state: TrainState,
     loaders,                       # with `train` and `val`, as lesson 03 makes them
@@ -347,7 +355,8 @@ def fit_steps(
     save_every: float = 300.0,     # seconds between checkpoints inside an epoch
 ) -> Iterator[Step]:
     "Train until `state.done`, yielding after each step; evaluates, records and saves at the end of every epoch"
-    loss_fn = lambda logits, y: F.cross_entropy(logits, y, label_smoothing=state.cfg.label_smoothing)
+    weight = balanced_weights(loaders.train.labels, state.num_classes).to(state.precision.device) if state.cfg.class_weights else None
+    loss_fn = lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=state.cfg.label_smoothing)
     path, saved = Path(folder) / "checkpoint.pt" if folder else None, time.monotonic()
     while not state.done:
         batches, cfg = loaders.train.batches(state.epoch, start=state.batch), state.cfg
