@@ -9,12 +9,12 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab course test bench lint export clean-nbs badges readme hooks lock clean
+.PHONY: help setup lab course figures test bench lint export clean-nbs badges readme hooks lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
-	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course)"
+	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures)"
 
 setup:  ## set up .venv from the lock (nothing to do: under a second)
 	@$(PYTHON) tools/setup_env.py $(if $(TORCH),--torch $(TORCH))
@@ -24,6 +24,9 @@ lab: setup  ## read and run the course in JupyterLab (localhost, with a token; P
 
 course: setup  ## run every lesson in order; executed copies and HTML pages go to _course/ (ONLY=03: one lesson)
 	@$(PY) tools/course.py $(if $(ONLY),--only $(ONLY))
+
+figures: setup  ## run the lessons as `make course` does and keep their outputs in nbs/ (ONLY=03: one lesson)
+	@$(PY) tools/course.py --in-place $(if $(ONLY),--only $(ONLY))
 
 test: setup  ## check everything: export, README and badges in sync, notebooks clean, linter, cells, the tests in tests/
 	@$(PY) tools/test.py

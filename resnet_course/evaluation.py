@@ -10,7 +10,7 @@ __all__ = ['Predictions', 'predict', 'save_predictions', 'load_predictions', 'co
            'plot_learning_curves']
 
 # %% ../nbs/05_evaluation.ipynb #c003
-import json, math, os
+import contextlib, json, math, os
 from dataclasses import dataclass, replace
 from typing import Callable, Iterable, NamedTuple
 
@@ -59,16 +59,15 @@ def predict(
     classes: list,     # names
     *,
     precision=None,    # as for `evaluate_classification`
+    flip: bool = False,  # ask about the mirror image too, and take the mean of both scores
     name: str = "test",
 ) -> Predictions:
-    "Ask the network once about every sample of a split. Raises `ValueError` for a shuffled loader, an empty split, scores that are not finite"
+    "Ask the network about every sample of a split. Raises `ValueError` for a shuffled loader, an empty split, scores that are not finite"
     if getattr(loader, "train", False): raise ValueError(f"{name}: this loader shuffles and augments; ask about a validation or test loader")
     logits, targets = [], []
-    with evaluation_mode(model):
+    with evaluation_mode(model), precision.autocast() if precision else contextlib.nullcontext():
         for x, y in loader:
-            if precision:
-                with precision.autocast(): out = model(x)
-            else: out = model(x)
+            out = (model(x) + model(x.flip(3))) / 2 if flip else model(x)
             logits.append(out.float().cpu()); targets.append(y.cpu())
     if not logits: raise ValueError(f"{name}: no samples; was the split empty?")
     n = sum(map(len, targets))

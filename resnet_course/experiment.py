@@ -67,6 +67,7 @@ class Experiment(Config):
     training: TrainingConfig = TrainingConfig()
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field((0,), strict=False, min_length=1)  # one training each: initial weights, order, augmentation
     test: bool = True                                                 # measure the test split at the end; False while choosing a recipe
+    flip_test: bool = False                                           # measure the mean over a picture and its mirror image
     results: tuple[Literal[FIGURES], ...] = Field((), strict=False)   # figures to make of the finished run
     scales: dict[str, dict[str, Any]] = Field(default_factory=dict)   # what differs at smoke or laptop, such as {"smoke": {"training.epochs": 1}}
 
@@ -193,7 +194,7 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
         _write_json(here / "begun.json", dict(environment=describe_machine(), code=_commit(), precision=str(
             pick_precision(experiment.training.precision, loaders.train.device, experiment.training.channels_last))))
     history = fit(model, loaders, experiment.training, folder=here, resume=True, progress=progress)
-    said = {split: _ask(model, loaders, split) for split in ("val", "test") if len(getattr(loaders, split)) and (split == "val" or experiment.test)}
+    said = {split: _ask(model, loaders, split, experiment.flip_test) for split in ("val", "test") if len(getattr(loaders, split)) and (split == "val" or experiment.test)}
     metrics = {split: summary(p) for split, p in said.items()}
     for split, p in said.items(): save_predictions(p, here / f"{split}.safetensors")
     save_model(model, here / "weights.safetensors", experiment=experiment.name, seed=str(seed))
@@ -204,10 +205,10 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
         **_read_json(here / "begun.json")))
     _log(here.parent, f"seed {seed} finished: " + ", ".join(f"{split} accuracy {m['accuracy']:.4f}" for split, m in metrics.items()))
 
-def _ask(model: torch.nn.Module, loaders: Loaders, split: str) -> Predictions:
+def _ask(model: torch.nn.Module, loaders: Loaders, split: str, flip: bool) -> Predictions:
     "What the network says to a split, in fp32, without the 19-bit products that a GPU's convolutions use by default"
     loader = getattr(loaders, split); precision = pick_precision("fp32", loader.device)
-    with torch.backends.cudnn.flags(allow_tf32=False): return predict(precision.place(model), loader, loaders.classes, precision=precision, name=split)
+    with torch.backends.cudnn.flags(allow_tf32=False): return predict(precision.place(model), loader, loaders.classes, precision=precision, flip=flip, name=split)
 
 # %% ../nbs/07_experiments.ipynb #c019
 def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -366,7 +367,7 @@ def find_experiment(
     "The folder that `target` means. Raises `ConfigError` with the names there are"
     for folder in (Path(target), experiments_dir() / str(target)):
         if (folder / "config.yaml").is_file(): return folder
-    names = sorted(p.parent.name for p in experiments_dir().glob("*/config.yaml"))
+    names = sorted(p.parent.name for p in experiments_dir().glob("*/record.json"))
     raise ConfigError(f"{target}: neither a folder with a config.yaml nor a published experiment; published: {', '.join(names) or 'none'}")
 
 def rebuild(
@@ -406,4 +407,4 @@ def evaluate_experiment(
     model, loaders = rebuild(folder, device); loader = getattr(loaders, split)
     if not len(loader): raise ConfigError(f"{folder}: the experiment has no {split} split (val_fraction {record['config']['data']['val_fraction']})")
     recorded = next(r for r in record["per_seed"] if r["seed"] == record["weights_seed"])["metrics"].get(split)
-    return dict(experiment=record["name"], split=split, seed=record["weights_seed"], n=loader.n, data=loaders.source, **summary(_ask(model, loaders, split)), recorded=recorded)
+    return dict(experiment=record["name"], split=split, seed=record["weights_seed"], n=loader.n, data=loaders.source, **summary(_ask(model, loaders, split, record["config"].get("flip_test", False))), recorded=recorded)
