@@ -151,6 +151,7 @@ def build(
     except (TypeError, ValueError, RuntimeError) as e: raise ConfigError(f"model: {e}") from None
     if options["num_classes"] < len(loaders.classes): raise ConfigError(f"model.options.num_classes: {options['num_classes']} are too few for {len(loaders.classes)} classes; leave it out")
     if "roc" in experiment.results and len(loaders.classes) != 2: raise ConfigError(f"results: roc is drawn for two classes, these are {len(loaders.classes)}; leave it out")
+    if not experiment.test and (needs := set(experiment.results) - {"learning_curves"}): raise ConfigError(f"results: {sorted(needs)[0]} is drawn of the test split, and test is false; leave it out")
     return model, loaders
 
 # %% ../nbs/07_experiments.ipynb #c017

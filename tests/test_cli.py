@@ -93,6 +93,8 @@ YAML = {
     "word for a switch": (changed("options: {", "options: {residual: maybe, "), "model.options.residual: 'maybe' cannot be"),
     "grey pictures": (changed("options: {", "options: {in_channels: 1, "), "model.options.in_channels: 1 cannot be; input should be 3"),
     "too few classes": (changed("options: {", "options: {num_classes: 2, "), "num_classes: 2 are too few for 10 classes"),
+    "a curve of ten classes": (changed("[learning_curves]", "[roc]"), "results: roc is drawn for two classes, these are 10"),
+    "a figure of a split left alone": (changed("[learning_curves]", "[mistakes]") + "test: false\n", "results: mistakes is drawn of the test split, and test is false"),
     "a key twice": (CONFIG + "seeds: [1]\n", "not YAML, line 9: the key 'seeds' stands there twice"),
     "a negative seed": (changed("seeds: [0]", "seeds: [-1]"), "seeds.0: -1 cannot be; input should be greater than or equal to 0"),
     "a seed without end": (changed("seeds: [0]", f"seeds: [{2**70}]"), "seeds.0: "),
