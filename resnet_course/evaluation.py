@@ -202,7 +202,8 @@ def plot_roc(
 ):
     "The ROC curve and its area; the axes"
     c, ax = roc_curve(p, positive), _axes(ax, 3.6, 3.4)
-    ax.plot(c.x, c.y, label=f"{p.name}: area {c.area:.3f}"); ax.plot([0, 1], [0, 1], ":", color="#999999", label="guessing: 0.500")
+    ax.plot(c.x, c.y, label=f"{p.name}: area {c.area:.3f}")
+    if (guess := "guessing: 0.500") not in ax.get_legend_handles_labels()[1]: ax.plot([0, 1], [0, 1], ":", color="#999999", label=guess)
     others = f"not {p.classes[positive]}" if len(p.classes) > 2 else p.classes[1 - positive]
     ax.set(xlabel=f"{others} called {p.classes[positive]} (false positive rate)", ylabel=f"{p.classes[positive]} found (true positive rate)"); ax.legend(loc="lower right")
     return ax
