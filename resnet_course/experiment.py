@@ -22,7 +22,7 @@ from typing_extensions import TypedDict     # typing's own cannot be checked bef
 from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, make_config, replace_file, repo_root, runs_dir
 from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_folder_loaders, create_pets_loaders
 from .evaluation import Predictions, load_predictions, predict, save_predictions, summary
-from .records import CheckpointError, History, load_model, save_model
+from .records import CheckpointError, History, load_model, round_weights, save_model
 from .resnet import MODELS, create_model
 from .training import TrainingConfig, evaluation_mode, fit, pick_precision
 
@@ -329,13 +329,13 @@ def _checked(record: dict, source: Path) -> dict:
     return record
 
 # %% ../nbs/07_experiments.ipynb #c033
-LARGEST = 16 * 2**20    # bytes of weights that are published; larger ones would weigh on every clone
+LARGEST = 8_000_000    # bytes of weights, once rounded, that are published; larger ones would weigh on every clone
 
 def publish(
     folder: str | os.PathLike,  # a finished run
     to: str | os.PathLike | None = None,  # None: experiments/<name>
 ) -> Path:
-    "Copy config, record, history and the weights of one seed out of a run"
+    "Copy config, record, history, predictions and the weights of one seed out of a run. The record then names the published weights, which are rounded"
     folder = Path(folder); record = read_record(folder)
     to = Path(to) if to else experiments_dir() / record["name"]
     if record["config"]["data"]["dataset"] != "embedded" and record["data"]["source"].startswith("embedded"):
@@ -346,9 +346,10 @@ def publish(
     to.mkdir(parents=True, exist_ok=True)
     history.to_csv(to / "history.csv")
     if not (to / "config.yaml").exists(): shutil.copyfile(folder / "config.yaml", to / "config.yaml")
-    weights, seed = _weights_of(folder, record), folder / f"seed{record['weights_seed']}"
-    if weights.stat().st_size <= LARGEST: shutil.copyfile(weights, to / "weights.safetensors")
-    for split in record["metrics"]: save_predictions(load_predictions(seed / f"{split}.safetensors", record["data"]["classes"]), to / f"{split}.safetensors", torch.float16)
+    round_weights(_weights_of(folder, record), weights := to / "weights.safetensors")
+    next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(weights)
+    if weights.stat().st_size > LARGEST: weights.unlink()
+    for split in record["metrics"]: save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
     if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
     return to
