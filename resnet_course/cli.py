@@ -47,11 +47,11 @@ def _evaluate(args: argparse.Namespace) -> Result:
 
 # %% ../nbs/lib/cli.ipynb #c007
 def _predict(args: argparse.Namespace) -> Result:
-    from resnet_course.predict import Predictions, predict_images
+    from resnet_course.predict import Guesses, predict_images
     paths = [p for name in args.images for p in (sorted(glob.glob(name)) if glob.has_magic(name) and not Path(name).exists() else None) or [name]]
     found = predict_images(args.target, paths, args.top, args.device)
     bad = [f"{f['image']}: {f['error']}" for f in found if "error" in f]
-    good = Predictions(f for f in found if "error" not in f); good.network = found.network
+    good = Guesses(f for f in found if "error" not in f); good.network = found.network
     for line in bad: print(f"resnet-course: {line}", file=sys.stderr)
     return Result(found, repr(good) if good else "", 2 if bad else 0)
 

@@ -288,15 +288,18 @@ def bootstrap_interval(
     p: Predictions,
     metric: Callable[[Predictions], float],
     *,
+    other: Predictions | None = None,  # of the same samples: the interval is of metric(p) - metric(other)
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    "Percentile interval of a figure over resampled test sets; draws for which it is undefined are left out"
+    "Percentile interval of a figure, or of a difference, over resampled test sets; draws for which it is undefined are left out. Raises `ValueError` for other samples in `other`"
+    if other and not (torch.equal(p.indices, other.indices) and torch.equal(p.targets, other.targets)): raise ValueError(f"{p.name} and {other.name} are not about the same samples; a difference needs both answers to each")
     g, n, values = torch.Generator().manual_seed(seed), len(p), []
+    resampled = lambda q, i: replace(q, logits=q.logits[i], targets=q.targets[i], indices=q.indices[i])
     for _ in range(draws):
         i = torch.randint(0, n, (n,), generator=g)
-        try: values.append(metric(replace(p, logits=p.logits[i], targets=p.targets[i], indices=p.indices[i])))
+        try: values.append(metric(resampled(p, i)) - (metric(resampled(other, i)) if other else 0))
         except ValueError: pass                                      # a draw of one class only has no AUC
     if len(values) < draws / 2: raise ValueError(f"{p.name}: the figure is undefined for {draws - len(values)} of {draws} draws; there are too few samples of a class")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

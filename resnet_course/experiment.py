@@ -6,17 +6,19 @@
 __all__ = ['DATASETS', 'FIGURES', 'LARGEST', 'DataConfig', 'ModelOptions', 'ModelConfig', 'Experiment', 'read_yaml',
            'load_experiment', 'build', 'new_run_folder', 'run_experiment', 'DataRecord', 'Commit', 'SeedRecord',
            'Summary', 'Record', 'make_record', 'read_record', 'publish', 'find_experiment', 'rebuild',
-           'read_predictions', 'evaluate_experiment']
+           'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
 
 # %% ../nbs/07_experiments.ipynb #c003
 import copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import yaml
 from filelock import FileLock, Timeout
 from pydantic import Field, field_validator, model_validator, with_config
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict     # typing's own cannot be checked before Python 3.12
 
 from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, make_config, replace_file, repo_root, runs_dir
@@ -28,7 +30,7 @@ from .training import TrainingConfig, evaluation_mode, fit, pick_precision
 
 # %% ../nbs/07_experiments.ipynb #c006
 DATASETS = {"cifar10": create_cifar10_loaders, "pets": create_pets_loaders, "embedded": create_embedded_loaders, "folder": create_folder_loaders}
-FIGURES = ("learning_curves", "confusion_matrix", "mistakes", "roc", "reliability")   # what `results` may ask for
+FIGURES = ("learning_curves", "confusion_matrix", "mistakes", "roc", "reliability", "filters", "feature_maps")   # what `results` may ask for
 
 class DataConfig(LoaderConfig):
     "Which images, and how they are split, augmented and batched"
@@ -335,7 +337,7 @@ def publish(
     folder: str | os.PathLike,  # a finished run
     to: str | os.PathLike | None = None,  # None: experiments/<name>
 ) -> Path:
-    "Copy config, record, history, predictions and the weights of one seed out of a run. The record then names the published weights, which are rounded"
+    "Copy config, record, history, predictions and the weights of one seed, or in place of large ones some maps, out of a run. The record then names the rounded weights"
     folder = Path(folder); record = read_record(folder)
     to = Path(to) if to else experiments_dir() / record["name"]
     if record["config"]["data"]["dataset"] != "embedded" and record["data"]["source"].startswith("embedded"):
@@ -348,7 +350,7 @@ def publish(
     if not (to / "config.yaml").exists(): shutil.copyfile(folder / "config.yaml", to / "config.yaml")
     round_weights(_weights_of(folder, record), weights := to / "weights.safetensors")
     next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(weights)
-    if weights.stat().st_size > LARGEST: weights.unlink()
+    if weights.stat().st_size > LARGEST: weights.unlink(); _save_maps(folder, to / "maps.safetensors")
     for split in record["metrics"]: save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
     if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
@@ -377,10 +379,12 @@ def rebuild(
     device: str = "auto",       # as for `pick_device`
     *,
     weights: bool = True,       # False: leave the network untrained, where only the pictures are wanted
+    eval_limit: int | None = None,  # so many validation and test pictures, of all classes alike; None: as recorded
 ) -> tuple[torch.nn.Module, Loaders]:
     "The trained network of a record and its loaders. Raises `ConfigError` when other data are found than those of the record"
     record = read_record(folder); config = record["config"]; path = _weights_of(Path(folder), record) if weights else None
-    model, loaders = build(make_config(Experiment, {**config, "data": {**config["data"], "device": device}}), record["weights_seed"])
+    data = {**config["data"], "device": device, "eval_limit": eval_limit or config["data"]["eval_limit"]}
+    model, loaders = build(make_config(Experiment, {**config, "data": data}), record["weights_seed"])
     if loaders.fingerprint != record["data"]["fingerprint"]:
         raise ConfigError(f"{folder}: recorded on {record['data']['source']!r}, but the data found here are {loaders.source!r}; see data/README.md for how to get them")
     return load_model(model, path) if path else model, loaders
@@ -410,3 +414,28 @@ def evaluate_experiment(
     if not len(loader): raise ConfigError(f"{folder}: the experiment has no {split} split (val_fraction {record['config']['data']['val_fraction']})")
     recorded = next(r for r in record["per_seed"] if r["seed"] == record["weights_seed"])["metrics"].get(split)
     return dict(experiment=record["name"], split=split, seed=record["weights_seed"], n=loader.n, data=loaders.source, **summary(_ask(model, loaders, split, record["config"].get("flip_test", False))), recorded=recorded)
+
+# %% ../nbs/07_experiments.ipynb #c135
+class Maps(NamedTuple):
+    "What the last stage of a network answers to some test pictures, and the classifier that reads the means"
+    maps: torch.Tensor     # (N, C, H, W) float32
+    indices: torch.Tensor  # (N,) int64: which samples of the test split
+    weight: torch.Tensor   # (classes, C)
+    bias: torch.Tensor     # (classes,)
+
+def _save_maps(folder: Path, path: Path, n: int = 64) -> None:
+    "Maps of `n` test pictures of a run, in 16 bits"
+    model, loaders = rebuild(folder, "cpu", eval_limit=n)
+    with torch.no_grad(), evaluation_mode(model): maps = torch.cat([model.forward_features(x) for x, _ in loaders.test])
+    state = Maps(maps.half().contiguous(), loaders.test.subset.int(), model.fc.weight.detach().clone(), model.fc.bias.detach().clone())
+    with replace_file(path) as tmp: save_file(state._asdict(), tmp)
+
+def read_maps(
+    folder: str | os.PathLike,  # a published experiment whose weights are too large to be published
+) -> Maps:
+    "The stored maps of some test pictures. Raises `CheckpointError` for a missing or damaged file"
+    path = Path(folder) / "maps.safetensors"
+    try: state = load_file(path)
+    except (OSError, SafetensorError) as e: raise CheckpointError(f"{path}: missing or damaged ({e}); where weights are published, compute maps from them") from None
+    try: return Maps(state["maps"].float(), state["indices"].long(), state["weight"], state["bias"])
+    except KeyError as e: raise CheckpointError(f"{path}: holds no {e}; copy it again") from None

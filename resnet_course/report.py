@@ -17,6 +17,8 @@ import yaml
 from .core import ConfigError, make_config, replace_file, repo_root
 from .experiment import Experiment, _summary, read_predictions, read_record, rebuild
 from .evaluation import confusion_matrix, plot_confusion_matrix, plot_learning_curves, plot_reliability, plot_roc, reliability, roc_curve, surest_mistakes, visualize_test_predictions
+from .features import find_layer, plot_filters, show_feature_maps
+from .predict import stored_model
 from .records import History
 from .store import PETS_CREDIT
 
@@ -193,8 +195,24 @@ def _mistakes(folder: Path, record: dict) -> bytes:
     words = "; ".join(f"picture {m['index']}, {m['true']}, called {m['predicted']} with {m['probability']:.0%}" for m in wrong)
     return _png(ax.figure, f"The {len(wrong)} of {count:,} mistakes of which the network was surest: {words or 'none'}.")
 
+# %% ../nbs/lib/report.ipynb #c128
+def _filters(folder: Path, record: dict) -> bytes:
+    from matplotlib.figure import Figure
+    model, _ = stored_model(folder); second, last = model.feature_info[2]["module"], model.feature_info[-1]["module"]
+    layers = ["conv1", f"{second}.0.conv2", f"{last}.{len(getattr(model, last)) - 1}.conv2"]
+    fig = Figure(figsize=(9, 3.4), layout="constrained")
+    for ax, name in zip(fig.subplots(1, 3), layers): plot_filters(w := find_layer(model, name)[1].weight, n=64 if w.shape[1] == 3 else 8, ax=ax).set_title(f"{name}: {tuple(w.shape)}", fontsize=9)
+    return _png(fig, f"Filters of {record['name']}, strongest first: {layers[0]} in colour; of {layers[1]} and {layers[2]} eight filters with eight kernels each, red positive and blue negative.")
+
+def _feature_maps(folder: Path, record: dict) -> bytes:
+    model, loaders = rebuild(folder, "cpu"); x = loaders.test.batch(0, 0)[0][:1]; i = int(loaders.test.subset[0])
+    fig, credit = show_feature_maps(model, x), f"\n{PETS_CREDIT}" if "Pets" in record["data"]["source"] else ""
+    fig.suptitle(f"{record['name']}: test picture {i}{credit}", fontsize=9)
+    return _png(fig, f"The most active channels of the stem and of each stage for test picture {i}, {loaders.classes[loaders.test.labels[0]]}, each stage on its own scale.")
+
 # %% ../nbs/lib/report.ipynb #c127
-_FIGURES = {"learning_curves": _learning_curves, "confusion_matrix": _confusion_matrix, "mistakes": _mistakes, "roc": _roc, "reliability": _reliability}
+_FIGURES = {"learning_curves": _learning_curves, "confusion_matrix": _confusion_matrix, "mistakes": _mistakes, "roc": _roc, "reliability": _reliability,
+            "filters": _filters, "feature_maps": _feature_maps}
 
 def draw(
     folder: str | os.PathLike,  # a finished run or a published experiment
