@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['Captured', 'find_layer', 'capture', 'plot_filters', 'show_first_conv_filters', 'plot_feature_maps',
-           'show_feature_maps']
+           'show_feature_maps', 'receptive_field', 'effective_field', 'LayerFacts', 'layer_facts',
+           'plot_weight_histograms', 'residual_ratios']
 
 # %% ../nbs/09_looking_inside.ipynb #c003
-import contextlib, difflib
-from typing import Iterable, Iterator
+import contextlib, copy, difflib
+from typing import Iterable, Iterator, NamedTuple
 
 import numpy as np
 import torch
@@ -125,9 +126,106 @@ def show_feature_maps(
     from matplotlib.figure import Figure
     layers = [info["module"] for info in model.feature_info] if layers is None else list(layers)
     with torch.no_grad(), evaluation_mode(model), capture(model, layers) as kept: model(x)
-    fig = Figure(figsize=(6.4, 1.7 * len(kept)), layout="constrained")
+    fig = Figure(figsize=(5.2, 1.4 * len(kept)), layout="constrained")
     for ax, (name, out) in zip(np.atleast_1d(fig.subplots(len(kept), 1)), kept.items()):
         if out.ndim != 4: raise ValueError(f"{name} answers with {tuple(out.shape)}, which has no places; take a layer before the pooling")
         silent = (out[0].flatten(1).amax(1) <= 0).float().mean()
         plot_feature_maps(out[0], n, ax=ax); ax.set_title(f"{name}: {out.shape[1]} channels of {out.shape[2]} x {out.shape[3]}, {silent:.0%} silent here", fontsize=9)
     return fig
+
+# %% ../nbs/09_looking_inside.ipynb #c030
+def receptive_field(
+    model: nn.Module,
+    layer: str | nn.Module,
+    size: int = 224,     # pixels of the picture; a field that reaches its rim is cut there
+    channels: int = 3,
+) -> int:
+    "Side, in pixels, of what the middle place of a layer's map could see: where a gradient is left when nothing can cancel (Araujo et al. 2019)"
+    name, _ = find_layer(model, layer); model = copy.deepcopy(model).float().cpu().eval()
+    for path, m in list(model.named_modules()):
+        if isinstance(m, nn.Conv2d): m.weight.data.fill_(1 / m.weight[0].numel())
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.zero_(); m.running_var.fill_(1); m.weight.data.fill_(1); m.bias.data.zero_()
+        if isinstance(m, nn.MaxPool2d): _replace(model, path, nn.AvgPool2d(m.kernel_size, m.stride, m.padding))       # a maximum would follow one path only
+    x = torch.ones(1, channels, size, size, requires_grad=True); kept = {}
+    find_layer(model, name)[1].register_forward_hook(lambda m, args, out: kept.update(out=out))
+    model(x); out = kept["out"]
+    if out.ndim != 4: raise ValueError(f"{name} answers with {tuple(out.shape)}, which has no places")
+    seen, = torch.autograd.grad(out[0, :, out.shape[2] // 2, out.shape[3] // 2].sum(), x)
+    return int((seen[0].abs().sum(0) > 0).any(0).sum())
+
+def _replace(model: nn.Module, path: str, by: nn.Module) -> None:
+    parent, _, name = path.rpartition("."); setattr(model.get_submodule(parent), name, by)
+
+# %% ../nbs/09_looking_inside.ipynb #c033
+def effective_field(
+    model: nn.Module,
+    x: Tensor,          # (B, 3, H, W), normalised
+    layer: str | nn.Module,
+) -> Tensor:            # (H, W), largest value 1
+    "How much each pixel matters for the middle place of a layer's map: mean size of the gradient over pictures and colours (Luo et al. 2016, section 2)"
+    x, kept = x.detach().clone().requires_grad_(), {}
+    handle = find_layer(model, layer)[1].register_forward_hook(lambda m, args, out: kept.update(out=out))
+    try:
+        with evaluation_mode(model): model(x)
+    finally: handle.remove()
+    out = kept["out"]
+    seen, = torch.autograd.grad(out[:, :, out.shape[2] // 2, out.shape[3] // 2].sum(), x)
+    seen = seen.abs().mean((0, 1)); return seen / seen.max()
+
+# %% ../nbs/09_looking_inside.ipynb #c036
+class LayerFacts(NamedTuple):
+    "What a layer did over some pictures"
+    zeros: float     # share of its answers that are 0
+    dead: float      # share of its channels that are 0 or below everywhere
+    mean: float
+    std: float
+    gradient: float  # root mean square of the loss's gradient at its output; nan without targets
+
+def layer_facts(
+    model: nn.Module,
+    x: Tensor,                          # (B, 3, H, W), normalised
+    layers: Iterable[str | nn.Module],
+    y: Tensor | None = None,            # (B,) int64: targets, for gradients of the cross-entropy
+) -> dict[str, LayerFacts]:
+    "Activity, dead channels and gradients of some layers, the network in evaluation mode and left as it was"
+    with evaluation_mode(model), capture(model, layers, gradients=y is not None) as kept, torch.enable_grad() if y is not None else torch.no_grad():
+        out = model(x)
+        if y is not None: torch.autograd.grad(nn.functional.cross_entropy(out, y), [p for p in model.parameters() if p.requires_grad][:1])
+    return {name: LayerFacts(float((a == 0).float().mean()), float((a.transpose(0, 1).flatten(1).amax(1) <= 0).float().mean()), float(a.mean()), float(a.std()),
+                             float(kept.gradients[name].square().mean().sqrt()) if name in kept.gradients else float("nan")) for name, a in kept.items()}
+
+# %% ../nbs/09_looking_inside.ipynb #c039
+def plot_weight_histograms(
+    model: nn.Module,
+    bins: int = 61,
+    ax=None,          # axes to draw on; None: new ones
+):
+    "The weights of every convolution and the classifier, one column a layer, in units of the spread with which PyTorch's ResNets begin (He et al. 2015b, sqrt(2 / fan-out); classifier: 1 / sqrt(3 fan-in)); brighter is more frequent; the axes"
+    layers = {name: m.weight.detach().float().cpu() for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    edges, start = np.linspace(-3, 3, bins + 1), lambda w: (2 / w[:, 0].numel() if w.ndim == 4 else 1 / (3 * w.shape[1])) ** 0.5
+    columns = [np.histogram((w.flatten() / start(w)).numpy(), edges)[0] for w in layers.values()]
+    ax = _axes(ax, 1.5 + 0.16 * len(columns), 3)
+    shown = ax.imshow(np.stack([c / max(c.max(), 1) for c in columns], 1), origin="lower", aspect="auto", cmap="viridis", extent=(-0.5, len(columns) - 0.5, -3, 3)); ax.grid(False)
+    step = max(1, len(columns) // 24)
+    ax.set_xticks(range(0, len(columns), step), list(layers)[::step], rotation=90, fontsize=7); ax.set(ylabel="weight / its spread at the start")
+    ax.figure.colorbar(shown, ax=ax, label="frequency within the layer")
+    return ax
+
+# %% ../nbs/09_looking_inside.ipynb #c042
+def residual_ratios(
+    model: nn.Module,
+    x: Tensor,  # (B, 3, H, W), normalised
+) -> dict[str, float]:
+    "For each residual block, the size of its branch divided by that of its shortcut, as Frobenius norms over a batch. Raises `ValueError` for a network without residual blocks as torchvision, timm or this course build them"
+    plans = {}
+    for name, m in model.named_modules():
+        last = next((k for k in ("bn3", "bn2") if hasattr(m, k)), None)
+        if last and hasattr(m, "downsample"): plans[name] = (f"{name}.{last}", f"{name}.downsample" if m.downsample is not None and len(list(m.downsample.modules())) > 1 else None)
+    if not plans: raise ValueError(f"{type(model).__name__} has no residual blocks: modules with bn2 or bn3 and downsample")
+    inputs, handles = {}, []
+    try:
+        for name in plans: handles.append(find_layer(model, name)[1].register_forward_pre_hook(lambda m, args, name=name: inputs.update({name: float(args[0].norm())})))
+        with torch.no_grad(), evaluation_mode(model), capture(model, [layer for plan in plans.values() for layer in plan if layer]) as kept: model(x)
+    finally:
+        for h in handles: h.remove()
+    return {name: float(kept[branch].norm()) / (float(kept[down].norm()) if down else inputs[name]) for name, (branch, down) in plans.items()}
