@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from resnet_course import training
 from resnet_course.core import generator
 from resnet_course.data import ImageStore, LoaderConfig, make_loaders
+from resnet_course.gradcam import cam_maps
 from resnet_course.resnet import create_model
 from resnet_course.speed import keep_memory
 from resnet_course.training import TrainingConfig, fit, pick_precision
@@ -108,6 +109,26 @@ def plain(net, n, batch_size):
     return round
 
 
+def explaining(layers, n=8):
+    "Grad-CAM of a ResNet-50 at 224 px, all layers by one pass."
+    keep_memory(); model, x = create_model("resnet50").eval(), torch.randn(n, 3, 224, 224, generator=generator(0))
+    def round(): cam_maps(model, x, 0, layers); return n
+    return round
+
+
+def explaining_library(layers, n=8):
+    "The same by the grad-cam library, which merges layers into one map, so that a map of each takes a pass of each."
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    keep_memory(); model, x = create_model("resnet50").eval(), torch.randn(n, 3, 224, 224, generator=generator(0))
+    def round():
+        for name in layers:
+            with GradCAM(model, [model.get_submodule(name)]) as cam: cam(x, [ClassifierOutputTarget(0)] * n)
+        return n
+    return round
+
+
+STAGES = ["layer1", "layer2", "layer3", "layer4"]
 SIDES = {
     "batches": batches, "torchvision-0": lambda: torchvision(0), "torchvision-2": lambda: torchvision(2),
     "fit-resnet20": lambda: fitting("resnet20", 2560, 128), "bare-resnet20": lambda: bare("resnet20", 2560, 128),
@@ -115,6 +136,8 @@ SIDES = {
     "plain-resnet20": lambda: plain("resnet20", 2560, 128), "fit-compiled-resnet20": lambda: fitting("resnet20", 2560, 128, compile=True),
     "fit-returning-resnet20": lambda: fitting("resnet20", 2560, 128, keep=False),
     "fit-resnet50": lambda: fitting("resnet50", 160, 32), "plain-resnet50": lambda: plain("resnet50", 160, 32),
+    "gradcam": lambda: explaining(STAGES[-1:]), "gradcam-library": lambda: explaining_library(STAGES[-1:]),
+    "gradcam-stages": lambda: explaining(STAGES), "gradcam-stages-library": lambda: explaining_library(STAGES),
 }
 
 

@@ -8,14 +8,13 @@ __all__ = ['METHODS', 'last_stage', 'maps_and_gradients', 'cam_maps', 'grad_cam'
 
 # %% ../nbs/10_gradcam.ipynb #c003
 import contextlib, copy
-from typing import Callable, Iterable, Iterator
+from typing import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evaluation import _axes
 from .features import find_layer
 from .training import evaluation_mode
 
