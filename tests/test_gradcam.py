@@ -72,6 +72,7 @@ def close(ours, theirs, most=1e-4):
 
 def test_pixels_equal_captum(networks):
     for name, (model, x, _) in networks.items():
+        x = x[:2]
         for target in (0, 1):
             close(input_gradient(model, x, target), captum.attr.Saliency(model).attribute(x.clone(), target, abs=False))
             modules = [m for m in model.modules() if isinstance(m, nn.ReLU)]; flags = [m.inplace for m in modules]
