@@ -200,7 +200,7 @@ def _filters(folder: Path, record: dict) -> bytes:
     from matplotlib.figure import Figure
     model, _ = stored_model(folder); second, last = model.feature_info[2]["module"], model.feature_info[-1]["module"]
     layers = ["conv1", f"{second}.0.conv2", f"{last}.{len(getattr(model, last)) - 1}.conv2"]
-    fig = Figure(figsize=(9, 3.4), layout="constrained")
+    fig = Figure(figsize=(10, 3.4), layout="constrained"); fig.get_layout_engine().set(w_pad=0.2)
     for ax, name in zip(fig.subplots(1, 3), layers): plot_filters(w := find_layer(model, name)[1].weight, n=64 if w.shape[1] == 3 else 8, ax=ax).set_title(f"{name}: {tuple(w.shape)}", fontsize=9)
     return _png(fig, f"Filters of {record['name']}, strongest first: {layers[0]} in colour; of {layers[1]} and {layers[2]} eight filters with eight kernels each, red positive and blue negative.")
 
