@@ -141,7 +141,7 @@ def show_gradcam_grid(
     "Each picture with its maps; the colours of a row mean the same strength, and the largest value of each map stands over it; the figure"
     from matplotlib.figure import Figure
     maps = {title: grad_cam(model, x, **kwargs) for title, kwargs in columns.items()}; titles = list(titles)
-    fig = Figure(figsize=(1.35 * (1 + len(maps)), 1.5 * len(x) + 0.2), layout="constrained")
+    fig = Figure(figsize=(1.1 * (1 + len(maps)), 1.25 * len(x) + 0.2), layout="constrained")
     axes = fig.subplots(len(x), 1 + len(maps), squeeze=False)
     for row, picture in enumerate(pictures):
         picture = picture.permute(1, 2, 0).numpy(); top = max(float(m[row].max()) for m in maps.values())

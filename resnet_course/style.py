@@ -41,12 +41,20 @@ class described:
     ):
         if not alt.strip(): raise ValueError("alt is empty; say in a sentence what the figure shows")
         buffer = io.BytesIO(); fig.savefig(buffer, format="png"); plt.close(fig)
-        self.png, self.alt = buffer.getvalue(), alt
+        self.png, self.alt = _lighter(buffer.getvalue()), alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         png = base64.b64encode(self.png).decode()
         page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{png}">'
         return {"text/html": page, "image/png": png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+def _lighter(png: bytes, limit: int = 150_000) -> bytes:
+    "The same picture in 256 colours where it is a large one, as photos are: a notebook is to stay under 1 MB"
+    if len(png) <= limit: return png
+    from PIL import Image
+    buffer = io.BytesIO(); Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
 
 # %% ../nbs/lib/style.ipynb #c010
 def control(
