@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .features import find_layer
+from .features import find_layer, unwrapped
 from .training import evaluation_mode
 
 # %% ../nbs/10_gradcam.ipynb #c012
@@ -34,14 +34,18 @@ def _checked(model: nn.Module, x: Tensor) -> None:
     if x.ndim != 4 or not len(x): raise ValueError(f"x: {tuple(x.shape)}; expected (B, C, H, W) with at least one picture")
     if not x.isfinite().all(): raise ValueError(f"x: {int((~x.isfinite()).sum())} values are not finite")
 
+def _answers(logits: Tensor) -> Tensor:
+    "The class that the network gives, (B,); one logit stands for two classes, below zero and above"
+    return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
+
 def _scores(logits: Tensor, target) -> Tensor:
     "The number to explain, (B,): of the answer (None), a class, one class per picture, or what a function makes of the logits"
     if callable(target):
         if (out := target(logits)).shape != logits.shape[:1]: raise ValueError(f"target: the function returned {tuple(out.shape)}, expected ({len(logits)},), a score per picture")
         return out
     if logits.ndim != 2: raise ValueError(f"the network answers with {tuple(logits.shape)}; pass a function as target that makes a score per picture of it")
-    b, c = logits.shape; classes = max(c, 2)                      # one logit stands for two classes: below zero and above
-    if target is None: target = logits.argmax(1) if c > 1 else (logits[:, 0] > 0).long()
+    b, c = logits.shape; classes = max(c, 2)
+    if target is None: target = _answers(logits)
     target = torch.as_tensor(target, device=logits.device)
     if target.ndim == 0: target = target.expand(b)
     if target.shape != (b,): raise ValueError(f"target: {tuple(target.shape)}; expected one class, or ({b},), one per picture")
@@ -65,8 +69,7 @@ def maps_and_gradients(
     layers: Iterable[str | nn.Module] = (),  # names or modules
 ) -> dict[str, tuple[Tensor, Tensor]]:  # name: maps and gradients, (B, K, h, w) float32
     "What some layers answered and how the score changes with it, by one backward pass. Raises `ValueError` for layers without places"
-    unwrapped = getattr(model, "module", model) if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else model
-    _checked(unwrapped, x); kept, handles = {}, []
+    model = unwrapped(model); _checked(model, x); kept, handles = {}, []
 
     def listen(name):
         def hook(module, args, out):
@@ -76,8 +79,8 @@ def maps_and_gradients(
         return hook
 
     try:
-        for name, module in [find_layer(unwrapped, layer) for layer in layers]: handles.append(module.register_forward_hook(listen(name)))
-        with _frozen(unwrapped): scores = _scores(unwrapped(x.detach()), target); gradients = torch.autograd.grad(scores.float().sum(), list(kept.values()), allow_unused=True)
+        for name, module in [find_layer(model, layer) for layer in layers]: handles.append(module.register_forward_hook(listen(name)))
+        with _frozen(model): scores = _scores(model(x.detach()), target); gradients = torch.autograd.grad(scores.float().sum(), list(kept.values()), allow_unused=True)
     finally:
         for h in handles: h.remove()
     if not scores.isfinite().all(): raise ValueError("the network's answer is not finite; its weights may have diverged")
@@ -119,8 +122,7 @@ def grad_cam(
     method: str = "gradcam",         # one of METHODS
 ) -> Tensor:                         # (B, h, w) float32, not negative, at the size of the layer's map
     "Where the evidence for `target` lies (Selvaraju et al. 2017, section 3). Of a network with one logit, class 1 is above zero and 0 below. Raises `ValueError` for unknown layers, targets out of range, maps of a single place, input that is not finite"
-    unwrapped = getattr(model, "module", model) if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else model
-    return next(iter(cam_maps(model, x, target, [layer if layer is not None else last_stage(unwrapped)], method).values()))
+    return next(iter(cam_maps(model, x, target, [layer if layer is not None else last_stage(unwrapped(model))], method).values()))
 
 # %% ../nbs/10_gradcam.ipynb #c018
 def enlarge(
@@ -181,7 +183,7 @@ def integrated_gradients(
     "The gradient along the way from a baseline, times that way, by Gauss-Legendre quadrature (Sundararajan et al. 2017, section 3)"
     _checked(model, x); x = x.detach(); way = x - baseline
     if target is None:
-        with torch.no_grad(), evaluation_mode(model): out = model(x); target = out.argmax(1) if out.shape[1] > 1 else (out[:, 0] > 0).long()
+        with torch.no_grad(), evaluation_mode(model): target = _answers(model(x))
     points, weights = np.polynomial.legendre.leggauss(steps)
     total = sum(w / 2 * input_gradient(model, x - (1 - (1 + a) / 2) * way, target) for a, w in zip(points.tolist(), weights.tolist()))
     return total * way
@@ -202,7 +204,7 @@ def occlusion(
     lost, count = torch.zeros_like(x[:, :1]), torch.zeros_like(x[:1, :1])
     with torch.no_grad(), evaluation_mode(model):
         out = model(x)
-        if target is None: target = out.argmax(1) if out.ndim == 2 and out.shape[1] > 1 else (out[:, 0] > 0).long()
+        if target is None: target = _answers(out)
         whole = _scores(out, target)
         for top in corners[0]:
             for left in corners[1]:

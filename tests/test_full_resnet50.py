@@ -25,8 +25,7 @@ def test_same_logits_and_same_heat_map():
     theirs, package = definitions()["ResNet50"](10, 16), create_model("resnet50", num_classes=10, stem="cifar", widths=(16, 32, 64, 128))
     for m in theirs.modules():
         if isinstance(m, torch.nn.BatchNorm2d): m.running_mean.normal_(); m.running_var.uniform_(0.5, 2); m.weight.data.uniform_(0.5, 1.5); m.bias.data.normal_()
-    missing = package.load_state_dict(theirs.state_dict(), strict=True); x = torch.randn(4, 3, 32, 32)
-    assert not missing.missing_keys
+    package.load_state_dict(theirs.state_dict()); x = torch.randn(4, 3, 32, 32)
     for mode in (False, True): assert torch.allclose(theirs.train(mode)(x), package.train(mode)(x), rtol=1e-4, atol=1e-4)
     theirs.eval(), package.eval()
     for target in (0, 7): torch.testing.assert_close(definitions()["grad_cam"](theirs, x, target), grad_cam(package, x, target), rtol=1e-4, atol=1e-6)
@@ -34,5 +33,5 @@ def test_same_logits_and_same_heat_map():
 
 def test_it_stands_alone_and_is_short():
     code = "\n".join(sources())
-    assert "resnet_course" not in code.replace("RESNET_COURSE", "")
+    assert "resnet_course" not in code
     assert sum(1 for line in code.splitlines() if line.strip()) <= 350
