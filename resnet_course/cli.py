@@ -18,11 +18,11 @@ class Result(NamedTuple):
     code: int = 0              # exit code
 
 def _train(args: argparse.Namespace) -> Result:
-    from resnet_course.core import ConfigError, make_config
+    from resnet_course.core import ConfigError, make_config, scale
     from resnet_course.experiment import Experiment, load_experiment, new_run_folder, publish, run_experiment
     if args.resume and (args.config or args.run or args.set or args.scale): raise ConfigError("--resume goes on with a run as it was begun; give it without a config file, --run, --set and --scale")
     if args.resume: experiment, folder = load_experiment(args.resume / "config.yaml"), args.resume
-    elif args.config: experiment, folder = load_experiment(args.config, scale=args.scale or "full", overrides=dict(map(_override, args.set))), args.run
+    elif args.config: experiment, folder = load_experiment(args.config, scale=args.scale or (scale() if os.environ.get("RESNET_COURSE_SCALE") else "full"), overrides=dict(map(_override, args.set))), args.run
     else: raise ConfigError("name a config file, or a run to resume with --resume RUN")
     if args.seeds: experiment = make_config(Experiment, {**experiment.model_dump(), "seeds": args.seeds}, "--seeds")
     folder = folder or new_run_folder(experiment)
@@ -119,7 +119,7 @@ def _add_results(commands) -> None:
     train.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
     train.add_argument("--run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>)")
     train.add_argument("--seeds", type=seed_list, metavar="0,1,2", help="in place of the file's; with --resume, seeds can be added")
-    train.add_argument("--scale", choices=["smoke", "laptop", "full"], help="apply the file's section for this scale (default: full)")
+    train.add_argument("--scale", choices=["smoke", "laptop", "full"], help="apply the file's section for this scale (default: RESNET_COURSE_SCALE, else full)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting, such as training.epochs=5")
     train.add_argument("--publish", action="store_true", help="copy the result into experiments/<name>/")
     train.add_argument("--quiet", action="store_true", help="no progress display")
