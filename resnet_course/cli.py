@@ -20,9 +20,11 @@ class Result(NamedTuple):
 def _train(args: argparse.Namespace) -> Result:
     from resnet_course.core import ConfigError, make_config, scale
     from resnet_course.experiment import Experiment, load_experiment, new_run_folder, publish, run_experiment
+    chosen = args.scale or (scale() if os.environ.get("RESNET_COURSE_SCALE") else "full")
+    if args.sweep: return _sweep(args, chosen)
     if args.resume and (args.config or args.run or args.set or args.scale): raise ConfigError("--resume goes on with a run as it was begun; give it without a config file, --run, --set and --scale")
     if args.resume: experiment, folder = load_experiment(args.resume / "config.yaml"), args.resume
-    elif args.config: experiment, folder = load_experiment(args.config, scale=args.scale or (scale() if os.environ.get("RESNET_COURSE_SCALE") else "full"), overrides=dict(map(_override, args.set))), args.run
+    elif args.config: experiment, folder = load_experiment(args.config, scale=chosen, overrides=dict(map(_override, args.set))), args.run
     else: raise ConfigError("name a config file, or a run to resume with --resume RUN")
     if args.seeds: experiment = make_config(Experiment, {**experiment.model_dump(), "seeds": args.seeds}, "--seeds")
     folder = folder or new_run_folder(experiment)
@@ -31,6 +33,19 @@ def _train(args: argparse.Namespace) -> Result:
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; go on with: resnet-course train --resume {folder}") from None
     if args.publish: print(f"published: {publish(folder)}", file=sys.stderr)
     return Result(dict(run=str(folder), name=record["name"], seeds=record["seeds"], data=record["data"]["source"], metrics=record["metrics"]))
+
+def _sweep(args: argparse.Namespace, scale: str) -> Result:
+    from resnet_course.core import ConfigError
+    from resnet_course.experiment import publish, read_record, read_yaml, sweep
+    key, equals, values = args.sweep.partition("=")
+    if not (key and equals and values): raise ConfigError(f"--sweep {args.sweep!r}: expected KEY=A,B,C, such as model.name=plain20,resnet20")
+    if not args.config or args.resume or args.seeds: raise ConfigError("--sweep takes a config file, without --resume and --seeds; the same command goes on with a sweep that was stopped")
+    try: runs = sweep(args.config, key, [read_yaml(v, f"--sweep {key}") for v in values.split(",")], args.run, scale=scale, overrides=dict(map(_override, args.set)), progress=not args.quiet)
+    except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; the same command goes on") from None
+    if args.publish: print("published:", *map(str, map(publish, runs.values())), sep="\n  ", file=sys.stderr)
+    records = {str(value): read_record(run) for value, run in runs.items()}
+    lines = [f"{value:12} " + ", ".join(f"{split} accuracy {100 * m['accuracy']['mean']:.2f} %" for split, m in r["metrics"].items()) + f"   {runs_of}" for (value, r), runs_of in zip(records.items(), runs.values())]
+    return Result({value: dict(run=str(run), name=r["name"], seeds=r["seeds"], metrics=r["metrics"]) for (value, r), run in zip(records.items(), runs.values())}, "\n".join(lines))
 
 # %% ../nbs/lib/cli.ipynb #c105
 def _override(text: str) -> tuple:
@@ -113,14 +128,15 @@ def seed_list(text: str) -> list[int]:
 # %% ../nbs/lib/cli.ipynb #c010
 def _add_results(commands) -> None:
     "The commands that make results and measure them again"
-    train = _command(commands, "train", _train, "Train an experiment from its config.yaml.", "experiments/resnet20_cifar10/config.yaml\nconfig.yaml --seeds 0,1,2 --set training.epochs=5\n--resume runs/shapes-20260101-120000",
+    train = _command(commands, "train", _train, "Train an experiment from its config.yaml.", "experiments/resnet20_cifar10/config.yaml\nconfig.yaml --seeds 0,1,2 --set training.epochs=5\nconfig.yaml --sweep model.name=plain20,resnet20\n--resume runs/shapes-20260101-120000",
                      "Ctrl-C saves and says how to go on. A run goes to runs/<name>-<time>/; the same\nfile, seeds, commit and machine give the same digits.")
     train.add_argument("config", nargs="?", type=Path, help="a YAML file")
     train.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
-    train.add_argument("--run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>)")
+    train.add_argument("--run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>; a sweep: runs/<name>)")
     train.add_argument("--seeds", type=seed_list, metavar="0,1,2", help="in place of the file's; with --resume, seeds can be added")
     train.add_argument("--scale", choices=["smoke", "laptop", "full"], help="apply the file's section for this scale (default: RESNET_COURSE_SCALE, else full)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting, such as training.epochs=5")
+    train.add_argument("--sweep", metavar="KEY=A,B,C", help="one run for each value of a setting, into runs/<name>/<value>/; finished ones are skipped")
     train.add_argument("--publish", action="store_true", help="copy the result into experiments/<name>/")
     train.add_argument("--quiet", action="store_true", help="no progress display")
     evaluate = _command(commands, "evaluate", _evaluate, "Measure stored weights again, on the data of their record.", "resnet20_cifar10\nruns/shapes-20260101-120000 --split val --json")

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['DATASETS', 'FIGURES', 'LARGEST', 'DataConfig', 'ModelOptions', 'ModelConfig', 'Experiment', 'read_yaml',
            'load_experiment', 'build', 'new_run_folder', 'run_experiment', 'DataRecord', 'Commit', 'SeedRecord',
-           'Summary', 'Record', 'make_record', 'read_record', 'publish', 'find_experiment', 'rebuild',
+           'Summary', 'Record', 'make_record', 'read_record', 'sweep', 'publish', 'find_experiment', 'rebuild',
            'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
 
 # %% ../nbs/07_experiments.ipynb #c003
 import copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Iterable, Literal, NamedTuple
 
 import torch
 import yaml
@@ -62,7 +62,7 @@ class ModelConfig(Config):
 # %% ../nbs/07_experiments.ipynb #c007
 class Experiment(Config):
     "One experiment: everything that decides its result"
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: str = Field(pattern=r"^[a-z0-9_]+(/[a-z0-9_]+(\.[a-z0-9]+)*)?$")   # of a sweep: <name>/<value>
     description: str = ""
     data: DataConfig
     model: ModelConfig
@@ -330,6 +330,26 @@ def _checked(record: dict, source: Path) -> dict:
     make_config(Record, record, str(source)); make_config(Experiment, record["config"], f"{source}: config")
     return record
 
+# %% ../nbs/07_experiments.ipynb #c141
+def sweep(
+    path: str | os.PathLike,  # a YAML file
+    key: str,                 # which setting changes, such as "model.name"
+    values: Iterable,         # one run for each
+    folder: str | os.PathLike | None = None,  # where the runs go; None: runs/<name>
+    *,
+    scale: str = "full",      # which of the file's `scales` to apply
+    overrides: dict[str, Any] | None = None,  # what else to change, as for `load_experiment`
+    progress: bool = True,
+) -> dict[Any, Path]:         # value: its finished run
+    "Run an experiment once for each value of a key, as <name>/<value>. Finished runs are left alone. Raises `ConfigError`"
+    base = load_experiment(path, scale=scale); folder = Path(folder or runs_dir() / base.name); runs = {}
+    plans = {value: load_experiment(path, scale=scale, overrides={**(overrides or {}), key: value, "name": f"{base.name}/{str(value).lower()}"}) for value in values}     # a wrong value is named before hours are spent
+    for value, experiment in plans.items():
+        runs[value] = here = folder / str(value)
+        if (here / "record.json").exists() and not _changed(experiment, load_experiment(here / "config.yaml")) and read_record(here)["seeds"] == list(experiment.seeds): continue
+        run_experiment(experiment, here, progress=progress)
+    return runs
+
 # %% ../nbs/07_experiments.ipynb #c033
 LARGEST = 8_000_000    # bytes of weights, once rounded, that are published; larger ones would weigh on every clone
 
@@ -371,7 +391,7 @@ def find_experiment(
     "The folder that `target` means. Raises `ConfigError` with the names there are"
     for folder in (Path(target), experiments_dir() / str(target)):
         if (folder / "config.yaml").is_file(): return folder
-    names = sorted(p.parent.name for p in experiments_dir().glob("*/record.json"))
+    names = sorted(p.parent.relative_to(experiments_dir()).as_posix() for p in experiments_dir().glob("**/record.json"))
     raise ConfigError(f"{target}: neither a folder with a config.yaml nor a published experiment; published: {', '.join(names) or 'none'}")
 
 def rebuild(

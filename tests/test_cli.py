@@ -338,3 +338,19 @@ def test_help_shows_examples_and_fits_a_terminal(command, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, err = cli(*filter(None, [command]), "--help")
     assert (code, err) == (0, "") and "examples:\n  resnet-course " in out and max(map(len, out.splitlines())) <= 100
+
+
+def test_a_sweep_goes_on_where_it_was(tmp_path, cli, refused):
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    ask = ("train", tmp_path / "config.yaml", "--run", tmp_path / "runs", "--quiet", "--set", "training.lr=0.02", "--sweep")
+    code, out, _ = cli(*ask, "training.momentum=0.5,0.9")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["0.5", "0.9"] and "test accuracy" in out
+    ended = {v: (tmp_path / "runs" / v / "record.json").stat().st_mtime_ns for v in ("0.5", "0.9")}
+    code, out, _ = cli(*ask, "training.momentum=0.5,0.9,0.8", "--json")
+    found = json.loads(out)
+    assert code == 0 and list(found) == ["0.5", "0.9", "0.8"] and found["0.8"]["name"] == "tiny/0.8"
+    assert ended == {v: (tmp_path / "runs" / v / "record.json").stat().st_mtime_ns for v in ended}        # not trained again
+    refused(*ask, "training.momentum=0.5,1.5", says="training.momentum")                                  # before anything is trained
+    refused(*ask, "training.momentum", says="KEY=A,B,C")
+    refused(*ask, "model.name=resnet20", "--seeds", "0,1", says="without --resume and --seeds")
+    refused("train", tmp_path / "config.yaml", "--run", tmp_path / "runs", "--quiet", "--sweep", "training.momentum=0.5", says="another training")
