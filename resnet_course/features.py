@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Captured', 'unwrapped', 'find_layer', 'stage_names', 'capture', 'hook_count', 'plot_filters',
            'show_first_conv_filters', 'plot_feature_maps', 'show_feature_maps', 'receptive_field', 'effective_field',
-           'LayerFacts', 'layer_facts', 'plot_weight_histograms', 'plot_activation_histograms', 'residual_ratios']
+           'LayerFacts', 'layer_facts', 'plot_weight_histograms', 'plot_activation_histograms', 'residual_blocks',
+           'residual_ratios']
 
 # %% ../nbs/09_looking_inside.ipynb #c003
 import contextlib, copy, difflib
@@ -261,20 +262,26 @@ def _histograms(layers: dict[str, Tensor], edges: np.ndarray, label: str, ax):
     return ax
 
 # %% ../nbs/09_looking_inside.ipynb #c043
+def residual_blocks(
+    model: nn.Module,
+) -> dict[str, tuple[str, str | None]]:  # block: the layer that ends its branch, and its shortcut (None: the input itself)
+    "The blocks of a network as torchvision, timm or this course build them, plain twins included. Raises `ValueError` where there are none"
+    blocks = {}
+    for name, m in unwrapped(model).named_modules():
+        last = next((k for k in ("bn3", "bn2") if hasattr(m, k)), None)
+        if last and hasattr(m, "downsample"): blocks[name] = (f"{name}.{last}", f"{name}.downsample" if m.downsample is not None else None)
+    if not blocks: raise ValueError(f"{type(model).__name__} has no residual blocks: modules with bn2 or bn3 and downsample")
+    return blocks
+
 def residual_ratios(
     model: nn.Module,
     x: Tensor,  # (B, 3, H, W), normalised
 ) -> dict[str, float]:
-    "For each residual block, the size of its branch divided by that of its shortcut, as Frobenius norms over a batch. Raises `ValueError` for a network without residual blocks as torchvision, timm or this course build them"
-    model, plans = _checked(model, x), {}
-    for name, m in model.named_modules():
-        last = next((k for k in ("bn3", "bn2") if hasattr(m, k)), None)
-        if last and hasattr(m, "downsample"): plans[name] = (f"{name}.{last}", f"{name}.downsample" if m.downsample is not None and len(list(m.downsample.modules())) > 1 else None)
-    if not plans: raise ValueError(f"{type(model).__name__} has no residual blocks: modules with bn2 or bn3 and downsample")
-    inputs, handles = {}, []
+    "For each residual block, the size of its branch divided by that of its shortcut, as Frobenius norms over a batch. Raises `ValueError` for a network without residual blocks"
+    model, inputs, handles = _checked(model, x), {}, []; blocks = residual_blocks(model)
     try:
-        for name in plans: handles.append(find_layer(model, name)[1].register_forward_pre_hook(lambda m, args, name=name: inputs.update({name: float(args[0].norm())})))
-        with torch.no_grad(), evaluation_mode(model), capture(model, [layer for plan in plans.values() for layer in plan if layer]) as kept: model(x)
+        for name in blocks: handles.append(find_layer(model, name)[1].register_forward_pre_hook(lambda m, args, name=name: inputs.update({name: float(args[0].norm())})))
+        with torch.no_grad(), evaluation_mode(model), capture(model, [layer for pair in blocks.values() for layer in pair if layer]) as kept: model(x)
     finally:
         for h in handles: h.remove()
-    return {name: float(kept[branch].norm()) / (float(kept[down].norm()) if down else inputs[name]) for name, (branch, down) in plans.items()}
+    return {name: float(kept[branch].norm()) / (float(kept[down].norm()) if down else inputs[name]) for name, (branch, down) in blocks.items()}

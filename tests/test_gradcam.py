@@ -103,4 +103,15 @@ def test_wrappers_and_precision(networks):
     with pytest.raises(ValueError, match="which layer"): grad_cam(smooth, x)
 
 
+def test_distributed_wrapper(networks, tmp_path):
+    "One process is enough to be wrapped"
+    model, x, _ = networks["resnet20"]
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        assert torch.equal(grad_cam(wrapped, x, 0), grad_cam(model, x, 0))
+    finally: torch.distributed.destroy_process_group()
+    assert hook_count(model) == 0
+
+
 def test_methods_are_those_compared(): assert set(METHODS) == set(THEIRS)
