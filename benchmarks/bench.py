@@ -21,6 +21,7 @@ COMPARISONS = [  # name, ours, theirs, the ratio we promise, where the promise h
     ("recipe", "fit-resnet50", "plain-resnet50", 2, "amx"),
     ("memory", "fit-resnet20", "fit-returning-resnet20", None, ""),
     ("compile", "fit-compiled-resnet20", "fit-resnet20", None, ""),
+    ("surface", "surface", "surface-plain", 3, "amx"),
     ("gradcam", "gradcam", "gradcam-library", 2.5, ""),
     ("gradcam", "gradcam-stages", "gradcam-stages-library", 2.5, ""),
 ]
@@ -65,7 +66,7 @@ def row(r):
 def main():
     "Run the comparisons, print the table, write the JSON; 1 if a promise that holds on this machine was not kept."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5); parser.add_argument("--only", default="", help="one comparison: batches, epoch, recipe, memory, compile or gradcam")
+    parser.add_argument("--rounds", type=int, default=5); parser.add_argument("--only", default="", help="one comparison: batches, epoch, recipe, memory, compile, surface or gradcam")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     from resnet_course.core import describe_machine

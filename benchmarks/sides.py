@@ -15,6 +15,7 @@ from resnet_course import training
 from resnet_course.core import generator
 from resnet_course.data import ImageStore, LoaderConfig, make_loaders
 from resnet_course.gradcam import cam_maps
+from resnet_course.landscape import loss_surface, random_direction
 from resnet_course.resnet import create_model
 from resnet_course.speed import keep_memory
 from resnet_course.training import TrainingConfig, fit, pick_precision
@@ -128,6 +129,31 @@ def explaining_library(layers, n=8):
     return round
 
 
+def surface(points=3, n=1000):
+    "A few points of the loss surface of a ResNet-20."
+    keep_memory(); model = create_model("resnet20").eval()
+    x, y = (torch.cat(parts) for parts in zip(*[loaders(n, 250).train.batch(0, i) for i in range(n // 250)]))
+    directions, steps = [random_direction(model, s) for s in (0, 1)], [0.5 * i for i in range(points)]
+    def round(): loss_surface(model, x, y, directions, steps); return points ** 2 * n
+    return round
+
+
+def surface_plain(points=3, n=1000):
+    "The same points as one would write it: new weights loaded for each, fp32, contiguous, batches of 128."
+    model = create_model("resnet20").eval()
+    x, y = (torch.cat(parts) for parts in zip(*[loaders(n, 250).train.batch(0, i) for i in range(n // 250)]))
+    directions, start = [random_direction(model, s) for s in (0, 1)], {k: v.clone() for k, v in model.state_dict().items()}
+    def round():
+        for a in range(points):
+            for b in range(points):
+                moved = {k: v + 0.5 * a * directions[0][k] + 0.5 * b * directions[1][k] if k in directions[0] else v for k, v in start.items()}
+                model.load_state_dict(moved); total = 0.0
+                with torch.no_grad():
+                    for bx, by in zip(x.split(128), y.split(128)): total += F.cross_entropy(model(bx), by, reduction="sum").item()
+        return points ** 2 * n
+    return round
+
+
 STAGES = ["layer1", "layer2", "layer3", "layer4"]
 SIDES = {
     "batches": batches, "torchvision-0": lambda: torchvision(0), "torchvision-2": lambda: torchvision(2),
@@ -136,6 +162,7 @@ SIDES = {
     "plain-resnet20": lambda: plain("resnet20", 2560, 128), "fit-compiled-resnet20": lambda: fitting("resnet20", 2560, 128, compile=True),
     "fit-returning-resnet20": lambda: fitting("resnet20", 2560, 128, keep=False),
     "fit-resnet50": lambda: fitting("resnet50", 160, 32), "plain-resnet50": lambda: plain("resnet50", 160, 32),
+    "surface": surface, "surface-plain": surface_plain,
     "gradcam": lambda: explaining(STAGES[-1:]), "gradcam-library": lambda: explaining_library(STAGES[-1:]),
     "gradcam-stages": lambda: explaining(STAGES), "gradcam-stages-library": lambda: explaining_library(STAGES),
 }

@@ -48,7 +48,7 @@ class described:
         page = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{png}">'
         return {"text/html": page, "image/png": png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
-def _lighter(png: bytes, limit: int = 150_000) -> bytes:
+def _lighter(png: bytes, limit: int = 120_000) -> bytes:
     "The same picture in 256 colours where it is a large one, as photos are: a notebook is to stay under 1 MB"
     if len(png) <= limit: return png
     from PIL import Image
