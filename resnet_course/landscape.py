@@ -87,7 +87,7 @@ def loss_surface(
         _, loss, error = load_surface(file)
     net = precision.place(copy.deepcopy(unwrapped(model))).train(bn == "batch"); weights = {n: (p, p.detach().clone()) for n, p in net.named_parameters() if n in directions[0]}
     for i, a in enumerate(steps):
-        if np.isfinite(loss[i]).all() or (np.isfinite(error[i]).all()): continue
+        if not np.isnan(error[i]).any(): continue                 # known from an earlier call
         with torch.inference_mode():
             if len(shape) == 1: loss[i], error[i] = _height(net, weights, directions, (a,), x, y, loss_fn, batch_size, precision)
             else:
