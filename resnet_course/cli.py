@@ -43,9 +43,9 @@ def _sweep(args: argparse.Namespace, scale: str) -> Result:
     try: runs = sweep(args.config, key, [read_yaml(v, f"--sweep {key}") for v in values.split(",")], args.run, scale=scale, overrides=dict(map(_override, args.set)), progress=not args.quiet)
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; the same command goes on") from None
     if args.publish: print("published:", *map(str, map(publish, runs.values())), sep="\n  ", file=sys.stderr)
-    records = {str(value): read_record(run) for value, run in runs.items()}
-    lines = [f"{value:12} " + ", ".join(f"{split} accuracy {100 * m['accuracy']['mean']:.2f} %" for split, m in r["metrics"].items()) + f"   {runs_of}" for (value, r), runs_of in zip(records.items(), runs.values())]
-    return Result({value: dict(run=str(run), name=r["name"], seeds=r["seeds"], metrics=r["metrics"]) for (value, r), run in zip(records.items(), runs.values())}, "\n".join(lines))
+    found = {str(value): dict(run=str(run), **{k: v for k, v in read_record(run).items() if k in ("name", "seeds", "metrics")}) for value, run in runs.items()}
+    accuracies = lambda r: ", ".join(f"{split} accuracy {100 * m['accuracy']['mean']:.2f} %" for split, m in r["metrics"].items())
+    return Result(found, "\n".join(f"{value:12} {accuracies(r)}   {r['run']}" for value, r in found.items()))
 
 # %% ../nbs/lib/cli.ipynb #c105
 def _override(text: str) -> tuple:

@@ -64,8 +64,7 @@ def capture(
     gradients: bool = False,            # keep the loss's gradient at each output too
 ) -> Iterator[Captured]:
     "Within the block, keep copies of what these layers compute; of several passes or calls the last. Raises `ValueError` for an unknown layer, and for a compiled model"
-    if any(hasattr(m, "_orig_mod") for m in model.modules()): raise ValueError("a compiled model does not call hooks that come later; take unwrapped(model) and call that")
-    kept, handles = Captured(), []
+    _refuse_compiled(model); kept, handles = Captured(), []
 
     def listen(name):
         def hook(module, args, out):
@@ -79,6 +78,9 @@ def capture(
         yield kept
     finally:
         for h in handles: h.remove()
+
+def _refuse_compiled(model: nn.Module) -> None:
+    if any(hasattr(m, "_orig_mod") for m in model.modules()): raise ValueError("a compiled model does not call hooks that come later; take unwrapped(model) and call that")
 
 # %% ../nbs/09_looking_inside.ipynb #c015
 def hook_count(

@@ -55,7 +55,7 @@ def maps_and_gradients(
     layers: Iterable[str | nn.Module] = (),  # names or modules
 ) -> dict[str, tuple[Tensor, Tensor]]:  # name: maps and gradients, (B, K, h, w) float32
     "What some layers answered and how the score changes with it, by one backward pass. Raises `ValueError` for layers without places"
-    model = _checked(model, x); kept, handles = {}, []
+    model, layers = _checked(model, x), list(layers); kept, handles = {}, []
 
     def listen(name):
         def hook(module, args, out):

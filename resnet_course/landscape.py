@@ -7,7 +7,7 @@ __all__ = ['random_direction', 'Surface', 'load_surface', 'loss_surface', 'plot_
            'trajectory', 'lesion', 'swapped', 'path_gradients']
 
 # %% ../nbs/12_loss_landscape.ipynb #c003
-import contextlib, copy, hashlib, os
+import contextlib, copy, hashlib, os, zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .blocks import OptionAShortcut
 from .core import replace_file
 from .evaluation import _axes
-from .features import find_layer, residual_blocks, unwrapped
+from .features import _refuse_compiled, find_layer, residual_blocks, unwrapped
 from .training import Precision, evaluation_mode, pick_precision
 
 # %% ../nbs/12_loss_landscape.ipynb #c011
@@ -52,14 +52,18 @@ def load_surface(
     file: str | os.PathLike,
 ) -> Surface:
     "A stored surface. Raises `ValueError` for a file that holds none"
+    return _read(file)[0]
+
+def _read(file: str | os.PathLike) -> tuple[Surface, str]:
+    "A stored surface and the fingerprint of the question that it answers"
     try:
-        with np.load(file, allow_pickle=False) as f: return Surface(f["steps"], f["loss"], f["error"])
-    except (OSError, KeyError, ValueError) as e: raise ValueError(f"{file}: holds no surface ({e})") from None
+        with np.load(file, allow_pickle=False) as f: return Surface(f["steps"], f["loss"], f["error"]), str(f["key"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as e: raise ValueError(f"{file}: holds no surface ({e})") from None
 
 def _fingerprint(model: nn.Module, *rest) -> str:
     "What decides a surface, in 64 digits"
     h = hashlib.sha256()
-    for t in [*model.state_dict().values(), *rest]: h.update(t.detach().cpu().contiguous().numpy().tobytes() if isinstance(t, Tensor) else np.ascontiguousarray(t).tobytes() if isinstance(t, np.ndarray) else repr(t).encode())
+    for t in [*model.state_dict().values(), *rest]: h.update(t.detach().cpu().double().numpy().tobytes() if isinstance(t, Tensor) else repr(t).encode())
     return h.hexdigest()
 
 # %% ../nbs/12_loss_landscape.ipynb #c015
@@ -79,12 +83,11 @@ def loss_surface(
     "The loss around a network (Li et al. 2018). Works on a copy, without gradients. Raises `ValueError`"
     directions, steps = list(directions), np.asarray(list(steps), dtype=np.float64); _check_question(model, x, y, directions, steps, bn)
     precision = precision or pick_precision(device=x.device)
-    key = _fingerprint(model, x, y, steps, bn, batch_size, str(precision.dtype), *[d[k] for d in directions for k in sorted(d)])
+    key = _fingerprint(model, x, y, steps.tolist(), bn, batch_size, precision.dtype, getattr(loss_fn, "__qualname__", repr(loss_fn)), *[d[k] for d in directions for k in sorted(d)])
     shape = (len(steps),) * len(directions); loss, error = (np.full(shape, np.nan) for _ in range(2))
     if file and Path(file).exists():
-        with np.load(file, allow_pickle=False) as f: found = str(f["key"]) if "key" in f else None
-        if found != key: raise ValueError(f"{file}: holds another surface (other weights, directions, pictures or steps); choose another file")
-        _, loss, error = load_surface(file)
+        (_, loss, error), found = _read(file)
+        if found != key: raise ValueError(f"{file}: holds another surface (other weights, directions, pictures, steps or loss); choose another file")
     net = precision.place(copy.deepcopy(unwrapped(model))).train(bn == "batch"); weights = {n: (p, p.detach().clone()) for n, p in net.named_parameters() if n in directions[0]}
     for i, a in enumerate(steps):
         if not np.isnan(error[i]).any(): continue                 # known from an earlier call
@@ -182,7 +185,7 @@ def lesion(
     *blocks: str | nn.Module,  # names of residual blocks, or of blocks of a plain network
 ) -> Iterator[nn.Module]:
     "Within the block of code, these blocks pass their shortcut on and nothing else; those of a plain network their input, subsampled and padded where the shape changes (Veit et al. 2016, section 4.1). Raises `ValueError`"
-    known, handles = residual_blocks(model), []
+    _refuse_compiled(model); known, handles = residual_blocks(model), []
 
     def hook(block, args, out): return _passing(block, args[0], out).relu()
 
@@ -206,7 +209,7 @@ def swapped(
     one: str, other: str,  # names of two blocks that take and give the same shapes
 ) -> Iterator[nn.Module]:
     "Within the block of code, two blocks stand in each other's place (Veit et al. 2016, section 4.3)"
-    (a, first), (b, second) = (find_layer(model, name) for name in (one, other)); net = unwrapped(model)
+    _refuse_compiled(model); (a, first), (b, second) = (find_layer(model, name) for name in (one, other)); net = unwrapped(model)
     if [p.shape for p in first.parameters()] != [p.shape for p in second.parameters()] or (first.downsample is None) != (second.downsample is None): raise ValueError(f"{a} and {b} take or give different shapes")
     put = lambda name, m: setattr(net.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], m)
     try: put(a, second); put(b, first); yield model
@@ -222,7 +225,7 @@ def path_gradients(
     seed: int = 0,
 ) -> dict[int, float]:         # length: mean norm of the gradient at a picture
     "How much gradient arrives by paths of each length: in the chosen blocks it returns by the branch alone, in the others by the shortcut alone (Veit et al. 2016, section 5.2). Raises `ValueError`"
-    model, blocks, out, g = unwrapped(model), residual_blocks(model), {}, torch.Generator().manual_seed(seed)
+    lengths = list(lengths); model, blocks, out, g = unwrapped(model), residual_blocks(model), {}, torch.Generator().manual_seed(seed)
     if bad := [k for k in lengths if not 0 <= k <= len(blocks)]: raise ValueError(f"length {bad[0]}: the network has {len(blocks)} blocks")
     for length in lengths:
         norms = []

@@ -172,14 +172,14 @@ def _learning_curves(folder: Path, record: dict) -> bytes:
 
 def _confusion_matrix(folder: Path, record: dict) -> bytes:
     p = read_predictions(folder); matrix, classes = confusion_matrix(p).numpy(), p.classes
-    ax = plot_confusion_matrix(p, normalize=False); ax.set_title(f"{record['name']}: {len(p):,} test pictures, seed {record['weights_seed']}", fontsize=9)
+    ax = plot_confusion_matrix(p, normalize=False); ax.set_title(f"{record['name']}\n{len(p):,} test pictures, seed {record['weights_seed']}", fontsize=7)
     off = matrix - np.diag(np.diag(matrix)); i, j = np.unravel_index(off.argmax(), off.shape)
     worst = f" Most frequent mistake: {off[i, j]} of {matrix[i].sum()} {classes[i]} called {classes[j]}." if off.any() else ""
     return _png(ax.figure, f"Confusion matrix of {len(p):,} test pictures in {len(classes)} classes; {matrix.trace() / matrix.sum():.1%} lie on the diagonal.{worst}")
 
 def _roc(folder: Path, record: dict) -> bytes:
     p = read_predictions(folder); ax, area = plot_roc(p), roc_curve(p).area
-    ax.set_title(f"{record['name']}, seed {record['weights_seed']}", fontsize=9)
+    ax.set_title(f"{record['name']}\nseed {record['weights_seed']}", fontsize=7)
     return _png(ax.figure, f"ROC curve of {p.classes[1]} on {len(p):,} test pictures; its area is {area:.3f}.")
 
 def _reliability(folder: Path, record: dict) -> bytes:
