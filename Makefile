@@ -9,18 +9,21 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab course figures test bench lint export clean-nbs badges readme hooks lock clean
+.PHONY: help setup lab explore course figures test test-browser bench lint export clean-nbs badges readme hooks lock clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
-	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures)"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
+	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, IP=127.0.0.1 (for explore), PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures)"
 
 setup:  ## set up .venv from the lock (nothing to do: under a second)
 	@$(PYTHON) tools/setup_env.py $(if $(TORCH),--torch $(TORCH))
 
 lab: setup  ## read and run the course in JupyterLab (localhost, with a token; PORT=...)
 	@$(PY) tools/lab.py --port $(PORT)
+
+explore: setup  ## the explorers as web pages, without code (localhost unless IP=...; PORT=8866)
+	@$(PY) tools/explore.py --port $(if $(filter-out file,$(origin PORT)),$(PORT),8866) $(if $(IP),--ip $(IP))
 
 course: setup  ## run every lesson in order; executed copies and HTML pages go to _course/ (ONLY=03: one lesson)
 	@$(PY) tools/course.py $(if $(ONLY),--only $(ONLY))
@@ -31,8 +34,11 @@ figures: setup  ## run the lessons as `make course` does and keep their outputs 
 test: setup  ## check everything: export, README and badges in sync, notebooks clean, linter, cells, the tests in tests/
 	@$(PY) tools/test.py
 
-bench: setup  ## speed and memory against other ways, in ratios measured side by side (10 minutes)
-	@$(PY) benchmarks/bench.py --out benchmarks/results.json
+test-browser: setup  ## only the tests that use a real browser (Chromium): JupyterLab, lessons, explorers
+	@$(PY) -m pytest tests/test_lab.py tests/test_explore.py
+
+bench: setup  ## speed and memory against other ways, in ratios measured side by side; how soon explorers answer (12 minutes)
+	@$(PY) benchmarks/bench.py --out benchmarks/results.json; a=$$?; $(PY) benchmarks/latency.py --out benchmarks/latency.json && exit $$a
 
 lint: setup  ## let the linter (ruff) look at notebooks and Python files
 	@$(dir $(PY))ruff check --no-cache .

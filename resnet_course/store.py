@@ -10,6 +10,7 @@ __all__ = ['CIFAR10_CLASSES', 'PETS_FULL', 'PETS_CREDIT', 'PETS_KNOWN', 'stratif
 # %% ../nbs/lib/store.ipynb #c002
 import contextlib
 import hashlib
+import io
 import json
 import sys
 from dataclasses import dataclass, field, replace
@@ -172,12 +173,13 @@ def _reason(e):
 
 # %% ../nbs/lib/store.ipynb #c046
 def decode_square(path, # a picture file
-                  size # pixels
+                  size, # pixels
+                  content=None # its bytes, where it lies in memory and `path` is only its name
                  ) -> tuple: # ((3, size, size) uint8 array, note or None)
     "Decode a picture to an RGB square; the note says what was odd about the file. Raises OSError with its name when it is no picture, damaged or huge."
     from PIL import Image, ImageOps
     try:
-        with Image.open(path) as im:
+        with Image.open(path if content is None else io.BytesIO(content)) as im:
             note = _oddities(im, path)
             im.draft("RGB", (2 * size, 2 * size))
             im = _to_rgb(ImageOps.exif_transpose(im))

@@ -2,16 +2,13 @@
 
 A copy of the notebooks is served, so that JupyterLab's autosave leaves the checkout alone.
 """
-import json, os, re, shutil, subprocess, sys, time
-from pathlib import Path
+import json, re, shutil, time
 
 import pytest
+from browser import PICTURES, chromium, needs_browser, new_page, playwright, server
 
 LESSON = "00_start.ipynb"
 SECONDS = 240
-BROWSER = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make setup")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian, Ubuntu: apt-get install chromium)")
 
 
 def title(path):
@@ -29,36 +26,15 @@ def code_cells(path):
 
 @pytest.fixture
 def lab(root, tmp_path):
-    "A function that starts JupyterLab as `make lab` does, on a folder, and returns its address with the token."
-    started = []
-
-    def start(folder):
-        env = {**os.environ, "RESNET_COURSE_SCALE": "smoke", "HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"}
-        env.setdefault("RESNET_COURSE_DATA", str(root / "data"))
-        for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"): env[f"JUPYTER_{name}"] = str(tmp_path / name.lower())
-        log = (tmp_path / "lab.log").open("w+")
-        cmd = [sys.executable, str(root / "tools" / "lab.py"), "--port", "8890", "--no-browser", "--root", str(folder)]
-        group = {} if os.name == "nt" else {"start_new_session": True}
-        started.append(subprocess.Popen(cmd, stdout=log, stderr=log, env=env, **group))
-        end = time.time() + 60
-        while time.time() < end and started[0].poll() is None:
-            if m := re.search(r"http://127\.0\.0\.1:\d+/lab\S*token=\w+", Path(log.name).read_text()): return m[0]
-            time.sleep(0.3)
-        pytest.fail("JupyterLab did not start:\n" + Path(log.name).read_text()[-3000:])
-
-    yield start
-    for proc in started:
-        proc.kill() if os.name == "nt" else os.killpg(proc.pid, 15)
-        try: proc.wait(20)
-        except subprocess.TimeoutExpired: os.killpg(proc.pid, 9)
+    "A function that starts JupyterLab as `make lab` does, on a folder; a context with its address and token."
+    return lambda folder: server([root / "tools" / "lab.py", "--port", "8890", "--no-browser", "--root", folder], r"http://127\.0\.0\.1:\d+/lab\S*token=\w+", tmp_path, root)
 
 
 def run_all(address, folder, name, picture, then=lambda page, panel: None):
-    "Load the index, open the notebook, run all its cells from the menu, wait until they are done, do what comes then; the notebook's text."
+    "Load the index, open the notebook, run all its cells from the menu, wait until they are done, do what comes then; the notebook's text and the console's errors."
     path = folder / "nbs" / name
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        page = browser.new_page(viewport=dict(width=1400, height=1000))
+    with chromium() as browser:
+        page = new_page(browser)
         page.goto(address)
         page.get_by_role("heading", name=title(folder / "nbs" / "index.ipynb")).first.wait_for(timeout=60_000)
         page.screenshot(path=str(picture.with_name("lab_index.png")))
@@ -81,9 +57,7 @@ def run_all(address, folder, name, picture, then=lambda page, panel: None):
         else: pytest.fail(f"{name} was not done after {SECONDS} s")
         page.screenshot(path=str(picture))
         then(page, panel)
-        text = panel.inner_text()
-        browser.close()
-    return text
+        return panel.inner_text(), browser.errors
 
 
 def move_a_slider(page, panel):
@@ -100,7 +74,7 @@ def move_a_slider(page, panel):
     for _ in range(3): handle.press("ArrowRight")
     playwright.expect(picture).not_to_have_attribute("src", before, timeout=60_000)
     page.wait_for_timeout(1000)
-    page.screenshot(path=str(Path(__file__).parent.parent / "_screenshots" / "lab_moved.png"))
+    page.screenshot(path=str(PICTURES / "lab_moved.png"))
 
 
 def errors(cell):
@@ -116,12 +90,9 @@ def served(folder, nbs):
 
 @needs_browser
 def test_lesson_00_runs_in_the_browser(root, lab, tmp_path):
-    if not (root / "nbs" / LESSON).exists(): pytest.skip(f"nbs/{LESSON} is not written yet")
     folder = served(tmp_path / "course", root / "nbs")
     shutil.copy(root / "settings.ini", folder)
-    pictures = root / "_screenshots"
-    pictures.mkdir(exist_ok=True)
-    run_all(lab(folder), folder, LESSON, pictures / "lab_lesson.png", then=move_a_slider)
+    with lab(folder) as address: run_all(address, folder, LESSON, PICTURES / "lab_lesson.png", then=move_a_slider)
     cells = code_cells(folder / "nbs" / LESSON)
     assert [e for c in cells for e in errors(c)] == []
     outputs = json.dumps([c["outputs"] for c in cells])
@@ -135,6 +106,6 @@ def test_an_error_in_the_browser_is_seen(lab, tmp_path, notebook):
                         "bad.ipynb": [("markdown", "# A bad lesson"), ("code", "print(40 + 2)"), ("code", "1/0")]}.items():
         (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)))
     folder = served(tmp_path / "course", tmp_path / "own")
-    text = run_all(lab(folder), folder, "bad.ipynb", tmp_path / "bad.png")
+    with lab(folder) as address: text, _ = run_all(address, folder, "bad.ipynb", tmp_path / "bad.png")
     cells = code_cells(folder / "nbs" / "bad.ipynb")
     assert "42" in text and [e for c in cells for e in errors(c)] == ["ZeroDivisionError: division by zero"]
