@@ -40,7 +40,7 @@ def photos(folder):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
     (folder / "letter.jpg").write_text("Dear Sir or Madam")
     (folder / "empty.png").write_bytes(b"")
-    (folder / "long.jpg").write_bytes(b"\xff\xd8" + bytes(9_000_000))
+    (folder / "long.jpg").write_bytes(b"\xff\xd8" + bytes(12_000_000))
     return [(save("photo.png", noise), None), (folder / "letter.jpg", "cannot be read as a picture"), (folder / "empty.png", "is empty"), (folder / "long.jpg", "at most 8 MB"),
             (save("huge.png", Image.new("1", (20_000, 10_000))), "far too many pixels"), (save("moving.gif", noise, save_all=True, append_images=[noise.rotate(90)]), "the first of several frames")]
 
@@ -111,7 +111,7 @@ def test_the_pages(root, tmp_path):
                 except playwright.Error: page.wait_for_timeout(500)
             page.locator(f'a[href="?explorer={name}"]').click(timeout=60_000)
             area = page.locator("body")
-            area.locator(PICTURE).wait_for(timeout=90_000)
+            area.locator(PICTURE).wait_for(timeout=180_000)
             assert "import" not in area.inner_text() and "Traceback" not in area.inner_text()
             labels = [t for t in area.locator(".widget-label, .widget-button, .widget-upload").all_inner_texts() if t.strip()]
             assert labels and len(by_keyboard(page, area)) >= len(area.locator(".widget-box .widget-inline-hbox, .widget-upload, .widget-button").all()) > 0, name
@@ -120,7 +120,7 @@ def test_the_pages(root, tmp_path):
             if name == "gradcam": bring(area, tmp_path)
             if name == "convolution":                                                 # a second visitor begins at the beginning
                 other = new_page(browser); other.goto(f"{address}?explorer={name}")
-                other.locator(PICTURE).wait_for(timeout=90_000)
+                other.locator(PICTURE).wait_for(timeout=180_000)
                 assert other.locator(PICTURE).get_attribute("src") != area.locator(PICTURE).get_attribute("src")
                 other.close()
             page.wait_for_timeout(300)

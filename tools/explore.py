@@ -12,12 +12,13 @@ from nbtools import ROOT, write
 PAGE = """\
 import os
 from urllib.parse import parse_qs
-from IPython.display import HTML, display
+from IPython.display import display
+from ipywidgets import HTML   # Voila would open the links of IPython's HTML in a new tab
 name = parse_qs(os.environ.get("QUERY_STRING", "")).get("explorer", [""])[0]
 if name:
     from resnet_course.gallery import page
     page(name)
-else: display(HTML(filename="start.html"))
+else: display(HTML(open("start.html", encoding="utf-8").read()))
 """
 
 # Voila's own page asks another server for icons that it brings along anyway; ours asks nobody.
@@ -42,12 +43,13 @@ def make_pages(folder):
     return notebook
 
 
-def command(notebook, ip, port):
-    "The command line that starts Voila. Kernels that nobody looks at any more end after a quarter of an hour."
-    return [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--Voila.ip={ip}", f"--port={port}", "--template=course", "--theme=light",
-            "--VoilaConfiguration.allow_theme_override=NO", "--VoilaConfiguration.allow_template_override=NO",
-            "--VoilaConfiguration.file_allowlist=nothing", "--MappingKernelManager.cull_interval=60",
-            "--MappingKernelManager.cull_idle_timeout=900"]
+def settings(ip, port):
+    "Voila's settings. Kernels that nobody looks at any more end after a quarter of an hour, if the page could not end them."
+    return {"Voila": {"ip": ip, "port": port, "open_browser": False,
+                      "tornado_settings": {"disable_check_xsrf": True,                 # a page that is left ends its kernel by a POST without Voila's cookie
+                                           "websocket_max_message_size": 64 * 2**20}},  # what is too large is to be refused with words
+            "VoilaConfiguration": {"template": "course", "theme": "light", "allow_theme_override": "NO", "allow_template_override": "NO", "file_allowlist": ["nothing"]},
+            "MappingKernelManager": {"cull_interval": 60, "cull_idle_timeout": 900}}
 
 
 def main():
@@ -60,8 +62,10 @@ def main():
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as folder:
         notebook = make_pages(Path(folder))
-        paths = os.pathsep.join(filter(None, (os.environ.get("JUPYTER_PATH"), str(Path(folder, "jupyter")))))
-        server = subprocess.Popen(command(notebook, args.ip, args.port), env={**os.environ, "JUPYTER_PATH": paths})
+        Path(folder, "voila.json").write_text(json.dumps(settings(args.ip, args.port)), encoding="utf-8")
+        more = lambda name, path: os.pathsep.join(filter(None, (str(path), os.environ.get(name))))
+        env = {**os.environ, "JUPYTER_PATH": more("JUPYTER_PATH", Path(folder, "jupyter")), "JUPYTER_CONFIG_PATH": more("JUPYTER_CONFIG_PATH", folder)}
+        server = subprocess.Popen([sys.executable, "-m", "voila", str(notebook)], env=env)
         print(f"Explorers: http://{args.ip}:{args.port}/   Ctrl-C ends them.", flush=True)
         if has_screen() and not args.no_browser:
             import webbrowser

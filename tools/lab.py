@@ -18,6 +18,7 @@ def command(port, browser, root=ROOT):
     return [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", "--LabApp.default_url=/lab/tree/nbs/index.ipynb",
             "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.allow_root=True",
             f"--ServerApp.open_browser={browser}",
+            f"--ServerApp.tornado_settings={dict(websocket_max_message_size=64 * 2**20)}",  # a picture that is too large for an explorer is refused with words
             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate"]
 
 
