@@ -43,6 +43,12 @@ class Explorer:
         "The last expression of a cell. (An object that draws when it is displayed could fail unseen: IPython prints such an error and goes on)"
         return Panel(self.picture, **self.choices())
 
+def _ticks(ax, x, y, size: int = 8) -> None:
+    "These ticks alone: each that is drawn takes milliseconds"
+    from matplotlib.ticker import NullLocator
+    ax.set(xticks=x, yticks=y); ax.tick_params(labelsize=size); ax.xaxis.label.set_size(size); ax.yaxis.label.set_size(size)
+    for axis in (ax.xaxis, ax.yaxis): axis.set_minor_locator(NullLocator())
+
 def _figure(width: float, height: float) -> Figure:
     "A figure outside pyplot's list of open figures, whose places are set by hand: constrained layout takes longer than drawing"
     return Figure(figsize=(width, height), dpi=96, layout="none")
@@ -186,7 +192,7 @@ class NetworkExplorer(Explorer):
         model, state = (self.own, "yours") if network == "yours" else _network(network, stem, len(self.data.classes))
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
         with torch.no_grad(), capture(model.eval(), names) as kept:
-            x = self.pictures.x[picture:picture + 1]
+            x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device)
             model(x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear"))
         shapes = [tuple(kept[name].shape[1:]) for name in names]
         fig = _figure(7.6, 4.5); top = fig.add_axes([0, 0.47, 1, 0.53]); top.set_axis_off(); left = 0.0
@@ -292,7 +298,7 @@ class DepthExplorer(Explorer):
     def picture(self, depth=56, shortcuts=True, norm="BatchNorm"):
         name = f"{'resnet' if shortcuts else 'plain'}{depth}"; sizes = self.gradients(depth, shortcuts, norm); fig = _figure(8.4, 3.1)
         ax = fig.add_axes([0.09, 0.17, 0.38, 0.7]); ax.plot(range(1, len(sizes) + 1), np.maximum(sizes, 1e-12), color=PALETTE["plain"] if not shortcuts else "#0072B2")
-        ax.set(yscale="log", ylim=(1e-10, 1e6), xlabel="convolution, from the picture on", ylabel="norm of the gradient"); ax.set_title(f"{name}, untrained, norm: {norm}", fontsize=9)
+        ax.set(yscale="log", ylim=(1e-10, 1e6), xlabel="convolution, from the picture on", ylabel="norm of the gradient"); ax.set_title(f"{name}, untrained, norm: {norm}", fontsize=9); _ticks(ax, [1, depth // 2, depth - 1], [1e-9, 1e-6, 1e-3, 1, 1e3])
         curves, found = fig.add_axes([0.57, 0.17, 0.41, 0.7]), []
         for d in self.depths:
             for kind, colour in (("plain", PALETTE["plain"]), ("resnet", "#0072B2")):
@@ -300,7 +306,7 @@ class DepthExplorer(Explorer):
                 if not path.exists(): continue
                 error = [100 - 100 * v for v in History.from_csv(path).column("train_accuracy")]; chosen = f"{kind}{d}" == name; found.append(f"{kind}{d} {error[-1]:.1f} %")
                 curves.plot(range(1, len(error) + 1), error, color=colour, lw=2.5 if chosen else 0.9, alpha=1 if chosen else 0.35, zorder=3 if chosen else 2, label=f"{kind}{d}: {error[-1]:.1f} %" if chosen else None)
-        curves.set(xlabel="epoch", ylabel="training error (%)"); curves.set_title("recorded trainings (with BatchNorm)", fontsize=9)
+        curves.set(xlabel="epoch", ylabel="training error (%)", ylim=(0, 100)); _ticks(curves, [1, 6, 12], [0, 50, 100]); curves.set_title("recorded trainings (with BatchNorm)", fontsize=9)
         if curves.get_legend_handles_labels()[1]: curves.legend(fontsize=8)
         elif not found: curves.text(0.5, 0.5, "none is stored here", ha="center", va="center", transform=curves.transAxes)
         return described(fig, f"{name}, untrained, norm: {norm}: the gradient's norm goes from {sizes[0]:.2g} at the first convolution to {sizes[-1]:.2g} at the last. "
@@ -347,7 +353,7 @@ class AugmentationExplorer(Explorer):
         ax = fig.add_axes([0.07, 0.13, 0.91, 0.28])
         for k, colour in enumerate(("#D55E00", "#009E73", "#0072B2")):
             counts, edges = np.histogram(values[:, k].numpy(), 60, (-2.5, 2.5) if normalise else (-0.1, 1.1)); ax.stairs(counts, edges, color=colour)
-        ax.set(yticks=[], xlabel="values that the network gets" if normalise else "values on a scale of 0 to 1"); ax.set_title(f"mean {float(values.mean()):.2f}, standard deviation {float(values.std()):.2f}", fontsize=8)
+        _ticks(ax, [-2, -1, 0, 1, 2] if normalise else [0, 0.5, 1], []); ax.set(xlabel="values that the network gets" if normalise else "values on a scale of 0 to 1"); ax.set_title(f"mean {float(values.mean()):.2f}, standard deviation {float(values.std()):.2f}", fontsize=8)
         return described(fig, f"{len(x)} training pictures, above as they are, below with padding {pad}, mirrored {flip}, smallest area {smallest_area:g}, light {light:g}, hole {hole}, epoch {epoch}. "
                               f"Values {'after normalisation' if normalise else 'from 0 to 1'}: mean {float(values.mean()):.2f}, standard deviation {float(values.std()):.2f}.")
 
@@ -383,8 +389,9 @@ class ThresholdExplorer(Explorer):
         for i, j in np.ndindex(2, 2): axes[0].text(j, i, int(m[i, j]), ha="center", va="center", color="white" if m[i, j] / m[i].sum() > 0.55 else "black")
         for ax, (x, y), point, names in ((axes[1], self.roc[:2], (false, found), (f"{self.no}s called {self.yes}", f"{self.yes}s found")), (axes[2], self.pr[:2], (found, precision), (f"{self.yes}s found", "precision"))):
             ax.plot(x, y, lw=1); ax.plot(*point, "o", color="#D55E00"); ax.set(xlabel=names[0], ylabel=names[1], xlim=(-0.03, 1.03), ylim=(-0.03 if ax is axes[1] else 0.4, 1.03))
-        axes[3].plot(self.grid, cost, lw=1); axes[3].plot(threshold, here, "o", color="#D55E00"); axes[3].axvline(best, ls=":", color="#999999"); axes[3].set(xlabel="threshold", ylabel="cost", ylim=(0, 1.1 * max(cost.min() * 4, here)))
-        for ax in axes: ax.tick_params(labelsize=7); ax.xaxis.label.set_size(8); ax.yaxis.label.set_size(8)
+        axes[3].plot(self.grid, cost, lw=1); axes[3].plot(threshold, here, "o", color="#D55E00"); axes[3].axvline(best, ls=":", color="#999999"); axes[3].set(xlabel="threshold", ylabel="cost", ylim=(0, 1.1 * max(cost.min() * 4, here, 10)))
+        for ax in axes[1:3]: _ticks(ax, [0, 0.5, 1], [0, 0.5, 1] if ax is axes[1] else [0.5, 1])
+        top = axes[3].get_ylim()[1]; _ticks(axes[3], [0, 0.5, 1], [0, 50 * round(top / 100), 50 * (round(top / 100) * 2 or 1)])
         fig.text(0.5, 0.94, f"threshold {threshold:.2f}: {int(m[1, 0])} missed, {int(m[0, 1])} false alarms, cost {here}; least cost at {best:.2f}", ha="center", fontsize=10)
         changed = ((self.p.answers != q.answers).nonzero().view(-1)); moved = f"{len(changed)} answers differ from those at one half"
         fig.text(0.01, 0.33, moved + (":" if len(changed) else ""), fontsize=8)
@@ -526,9 +533,9 @@ class LesionExplorer(Explorer):
         without = tuple(name for name in self.blocks if off.get(name)); said = self.answers(without) if without else self.whole; right = lambda p: float((p.argmax(1) == self.pictures.y).float().mean())
         fig = _figure(8.4, 3.0); ax = fig.add_axes([0.1, 0.18, 0.24, 0.66]); ax.bar([0, 1], [100 * right(self.whole), 100 * right(said)], color=["#999999", "#D55E00"])
         for k, v in enumerate((right(self.whole), right(said))): ax.text(k, 100 * v + 2, f"{v:.1%}", ha="center", fontsize=9)
-        ax.set(xticks=[0, 1], xticklabels=["whole", f"without {len(without)}"], ylim=(0, 112), ylabel=f"right of {len(said)} test pictures (%)"); ax.axhline(100 / len(self.data.classes), ls=":", color="#999999")
+        ax.set(xticks=[0, 1], xticklabels=["whole", f"without {len(without)}"], ylim=(0, 112), ylabel=f"right of {len(said)} test pictures (%)", yticks=[0, 50, 100]); ax.axhline(100 / len(self.data.classes), ls=":", color="#999999")
         _show(fig.add_axes([0.38, 0.12, 0.22, 0.72]), self.pictures.pixels[picture], f"test {int(self.pictures.indices[picture])}: {self.data.classes[self.pictures.y[picture]]}"); fig.text(0.38, 0.02, self.pictures.credit, fontsize=5)
         ax = fig.add_axes([0.72, 0.12, 0.26, 0.72]); c = len(self.data.classes); ax.barh(np.arange(c) - 0.2, self.whole[picture].numpy(), 0.4, color="#999999"); ax.barh(np.arange(c) + 0.2, said[picture].numpy(), 0.4, color="#D55E00")
-        ax.set_yticks(range(c), self.data.classes, fontsize=7, parse_math=False); ax.invert_yaxis(); ax.set(xlim=(0, 1)); ax.set_title("probability: whole, and without", fontsize=8)
+        ax.set_yticks(range(c), self.data.classes, fontsize=7, parse_math=False); ax.invert_yaxis(); ax.set(xlim=(0, 1), xticks=[0, 0.5, 1]); ax.set_title("probability: whole, and without", fontsize=8)
         answer = self.data.classes[int(said[picture].argmax())]
         return described(fig, f"Without {', '.join(without) or 'nothing'}: {right(said):.1%} of {len(said)} test pictures right, {right(self.whole):.1%} with all blocks; test picture {int(self.pictures.indices[picture])} is called {answer}.")

@@ -6,7 +6,7 @@
 __all__ = ['PALETTE', 'LINES', 'color_of', 'use_style', 'described', 'Panel', 'control']
 
 # %% ../nbs/lib/style.ipynb #c002
-import base64, functools, html, inspect, io
+import base64, functools, html, inspect, io, threading
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -36,6 +36,8 @@ def use_style() -> None:
         "axes.prop_cycle": mpl.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"])})
 
 # %% ../nbs/lib/style.ipynb #c007
+_drawing = threading.Lock()     # matplotlib draws in one thread at a time; a training that is watched draws from its own
+
 class described:
     "Displays a figure with a text alternative, and closes it"
     def __init__(self,
@@ -44,7 +46,7 @@ class described:
         note: str = "",  # text to stand under the figure as it is, such as code to copy
     ):
         if not alt.strip(): raise ValueError("alt is empty; say in a sentence what the figure shows")
-        canvas = FigureCanvasAgg(fig); canvas.draw()
+        with _drawing: canvas = FigureCanvasAgg(fig); canvas.draw()
         self.pixels, self.alt, self.note = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"), alt, note
         plt.close(fig)
 
