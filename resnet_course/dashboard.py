@@ -51,7 +51,7 @@ class Training:
                 if not self._pause: return "it is running already"
                 self._pause = False; self._asked.notify_all(); return "it goes on"
             if self.state.done: return "it is done: nothing is left to train"
-            lock = FileLock(Path(self.folder, ".lock")) if self.folder else None
+            lock = FileLock(Path(self.folder, ".lock"), thread_local=False) if self.folder else None      # taken here, given back by the thread
             if lock:
                 Path(self.folder).mkdir(parents=True, exist_ok=True)
                 try: lock.acquire(timeout=0)
@@ -117,6 +117,7 @@ class Dashboard:
             width = min(20, len(losses)); mean = np.convolve(losses, np.ones(width) / width, "valid")
             ax.plot(steps, losses, color="#0072B2", alpha=0.3, lw=0.8); ax.plot(steps[width - 1:], mean, color="#0072B2")
             for k in np.flatnonzero(np.abs(np.diff(np.log(rates))) > 0.1): ax.axvline(k + 1.5, color="#E69F00", lw=1); ax.text(k + 2, ax.get_ylim()[1], f"lr {rates[k + 1]:.2g}", fontsize=7, va="top", color="#996600")
+        else: ax.text(0.5, 0.5, "press Start", ha="center", va="center", transform=ax.transAxes); ax.set(xlim=(0, 2 * per), ylim=(0, 3))
         ax.set(xlabel=f"step ({per} an epoch)", ylabel="training loss"); ax.set_title(f"epoch {t.state.epoch + 1} of {t.state.cfg.epochs}, step {t.state.batch} of {per}, rate {t.lr:.3g}", fontsize=9)
         right = fig.add_axes([0.66, 0.17, 0.32, 0.7]); right.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
         for split, name in (("train", "training"), ("val", "validation")):
