@@ -12,7 +12,7 @@ import badges
 import readme
 from nbtools import NBS, ROOT, notebooks, problems, run, script
 
-LIMIT = 8 * 60  # seconds for nbdev_test, and for the tests
+LIMIT = 12 * 60  # seconds for nbdev_test, and for the tests
 
 
 def copied(folder):
