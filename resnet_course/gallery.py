@@ -27,6 +27,8 @@ def page(
     "Show one explorer under its title, with a way back. An unknown name is said on the page"
     from IPython.display import display
     from ipywidgets import HTML
+    from resnet_course.style import use_style
+    use_style()
     back = '<p><a href="?">All explorers</a></p>'
     if name not in EXPLORERS: display(HTML(f"{back}<h1>There is no explorer {html.escape(repr(name))}</h1><p>{html.escape(nearest(name, list(EXPLORERS), 'explorers'))}</p>")); return
     kind = EXPLORERS[name]

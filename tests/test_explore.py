@@ -63,8 +63,8 @@ def by_keyboard(page, area):
     page.locator("body").click(position=dict(x=5, y=5))
     for _ in range(40):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("() => { const e = document.activeElement.closest('.widget-inline-hbox, .widget-upload, .widget-button'); return e ? e.innerText.split('\\n')[0] : '' }"))
-    return reached - {"", "All explorers"}
+        reached.add(page.evaluate("() => { const e = document.activeElement.closest('.widget-inline-hbox, .widget-upload, .widget-button'); return e ? e.innerText.replace(/[\\u200b\\s]+/g, ' ').trim() : '' }"))
+    return {words for words in reached if words and not words.startswith("All explorers")}
 
 
 @needs_browser
@@ -74,7 +74,7 @@ def test_the_gallery_in_jupyterlab(root, tmp_path):
     quiet_settings(tmp_path)
 
     def touch(page, panel):
-        areas = panel.locator(".jp-OutputArea:has(.widget-html-content img)")
+        areas = panel.locator(".jp-OutputArea:has(.widget-html-content)")
         playwright.expect(areas).to_have_count(len(NAMES) + 2, timeout=30_000)      # two more under "With your own"
         for k, name in enumerate(NAMES):
             area = areas.nth(k)
@@ -98,7 +98,8 @@ def test_the_gallery_in_jupyterlab(root, tmp_path):
 
     with server([root / "tools" / "lab.py", "--port", "8891", "--no-browser", "--root", folder], r"http://127\.0\.0\.1:\d+/lab\S*token=\w+", tmp_path, root) as address:
         _, reported = run_all(address, folder, "17_explorers.ipynb", PICTURES / "lab_gallery.png", then=touch)
-    assert [e for c in code_cells(folder / "nbs" / "17_explorers.ipynb") for e in errors(c)] == [] and reported == []
+    assert [e for c in code_cells(folder / "nbs" / "17_explorers.ipynb") for e in errors(c)] == []
+    assert [e for e in reported if "badge" not in e] == []        # the badges under the title come from the network, which may not be there
 
 
 @needs_browser
