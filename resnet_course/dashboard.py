@@ -31,7 +31,7 @@ class Training:
     ):
         if cfg.schedule == "onecycle": raise ValueError("schedule 'onecycle' sets every rate anew, so it cannot be changed on the way; take another")
         self.loaders, self.folder, self.path = loaders, folder, Path(folder) / "checkpoint.pt" if folder else None
-        self.state, self.losses, self.rates = TrainState(model, cfg, loaders), [], []
+        self.state, self.losses, self.rates, self.changes = TrainState(model, cfg, loaders), [], [], []      # changes: (steps taken, the new rate)
         self.status, self.error, self._thread, self._lr, self._asked = "ready", None, None, None, threading.Condition()
         self._pause = self._stop = False
         self.ended = threading.Event(); self.ended.set()
@@ -83,7 +83,7 @@ class Training:
                     self.status = "running"
                     if self._lr is not None: self._set_rate(self._lr); self._lr = None
             self.status = "stopped" if self._stop and not self.state.done else "done"
-            if self.path: save_checkpoint(self.state, self.path)
+            if self.path and self.status == "stopped": save_checkpoint(self.state, self.path)              # at the end of an epoch it has been saved
         except Exception as e: self.status, self.error = "failed", f"{type(e).__name__}: {e}"          # told by the dashboard: a thread has nobody to raise it to
         finally:
             if lock: lock.release()
@@ -92,6 +92,7 @@ class Training:
     def _set_rate(self, lr: float) -> None:
         groups = self.state.optimizer.param_groups; factor = lr / groups[0]["lr"]
         for g in groups: g["lr"] *= factor
+        self.changes.append((len(self.losses), lr))
 
 # %% ../nbs/lib/dashboard.ipynb #c011
 class Dashboard:
@@ -111,14 +112,14 @@ class Dashboard:
 
     def picture(self) -> described:
         "Loss of every step and its running mean, the rate, accuracy of every epoch"
-        t = self.training; losses, rates, history = list(t.losses), list(t.rates), t.state.history; per = t.state.steps_per_epoch
+        t = self.training; losses, history = list(t.losses), t.state.history; per = t.state.steps_per_epoch
         fig = _figure(8.4, 2.9); ax = fig.add_axes([0.07, 0.17, 0.5, 0.7]); steps = np.arange(1, len(losses) + 1)
         if losses:
             width = min(20, len(losses)); mean = np.convolve(losses, np.ones(width) / width, "valid")
             ax.plot(steps, losses, color="#0072B2", alpha=0.3, lw=0.8); ax.plot(steps[width - 1:], mean, color="#0072B2")
-            for k in np.flatnonzero(np.abs(np.diff(np.log(rates))) > 0.1): ax.axvline(k + 1.5, color="#E69F00", lw=1); ax.text(k + 2, ax.get_ylim()[1], f"lr {rates[k + 1]:.2g}", fontsize=7, va="top", color="#996600")
+            for k, lr in list(t.changes): ax.axvline(k + 0.5, color="#E69F00", lw=1); ax.text(k + 1, ax.get_ylim()[1], f"lr {lr:.2g}", fontsize=7, va="top", color="#996600")
         else: ax.text(0.5, 0.5, "press Start", ha="center", va="center", transform=ax.transAxes); ax.set(xlim=(0, 2 * per), ylim=(0, 3))
-        ax.set(xlabel=f"step ({per} an epoch)", ylabel="training loss"); ax.set_title(f"epoch {t.state.epoch + 1} of {t.state.cfg.epochs}, step {t.state.batch} of {per}, rate {t.lr:.3g}", fontsize=9)
+        ax.set(xlabel=f"step ({per} an epoch)", ylabel="training loss"); ax.set_title(f"epoch {min(t.state.epoch + 1, t.state.cfg.epochs)} of {t.state.cfg.epochs}, step {t.state.batch} of {per}, rate {t.lr:.3g}", fontsize=9)
         right = fig.add_axes([0.66, 0.17, 0.32, 0.7]); right.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
         for split, name in (("train", "training"), ("val", "validation")):
             if f"{split}_accuracy" in history.names(): v = 100 * np.array(history.column(f"{split}_accuracy"), dtype=float); right.plot(range(1, len(v) + 1), v, LINES[split], color="#0072B2", marker="." if len(v) < 10 else "", label=name)

@@ -92,7 +92,7 @@ class BlockExplorer(Explorer):
         options = dict(residual=False) if shortcut == "none" else dict(shortcut=shortcut)
         make = lambda: self.kinds[kind](inplanes, planes, stride, **options)
         with torch.device("meta"): block = make(); calls = _trace(block, torch.zeros(1, inplanes, size, size))
-        macs, field = count_macs(block, size, inplanes), _field(kind, stride, shortcut, self.kinds[kind])
+        macs, field = count_macs(block, size, inplanes), _field(self.kinds[kind], stride, shortcut)
         way = [c for c in calls if not c.name.startswith("downsample")]; side = [c for c in calls if c not in way]
         code = f"{kind}({inplanes}, {planes}, stride={stride}, " + ", ".join(f"{k}={v!r}" for k, v in options.items()) + ")"
         told = "; ".join(f"{c.name} {c.what} gives {c.shape[0]} x {c.shape[1]} x {c.shape[2]}, {c.parameters:,} parameters" for c in calls)
@@ -100,10 +100,10 @@ class BlockExplorer(Explorer):
                          f"{code} on {inplanes} x {size} x {size}: {count_parameters(block):,} parameters, {macs:,} MACs, receptive field {field}. {told}.", note=code)
 
 @functools.lru_cache(None)
-def _field(kind: str, stride: int, shortcut: str, block: type) -> int:
+def _field(block: type, stride: int, shortcut: str) -> int:
     "Side of what one place of the answer sees; it does not depend on how many channels there are"
     options = dict(residual=False) if shortcut == "none" else dict(shortcut=shortcut)
-    return receptive_field(nn.Sequential(block(4, 4 // block.expansion if stride == 1 and shortcut != "C" else 4, stride, **options)), "0", 16, channels=4)
+    return receptive_field(nn.Sequential(block(4, 4, stride, **options)), "0", 16, channels=4)
 
 def _draw_block(shape: tuple, way: list[Call], side: list[Call], joined: bool, title: str) -> Figure:
     "Branch on the left from top to bottom, shortcut on the right, the addition before the last ReLU"
@@ -189,7 +189,8 @@ class NetworkExplorer(Explorer):
                                    size=sorted({32, 64, 128, self.pictures.x.shape[3]}), stage=["stem", "layer1", "layer2", "layer3", "layer4"], picture=(0, self.n - 1))
 
     def picture(self, network="resnet20", stem="cifar", size=32, stage="layer1", picture=0):
-        model, state = (self.own, "yours") if network == "yours" else _network(network, stem, len(self.data.classes))
+        model, state = (self.own, "as you made it") if network == "yours" else _network(network, stem, len(self.data.classes))
+        called = network if network == "yours" else f"{network} with the {stem} stem"                 # a stem is no choice for a network that is there
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
         with torch.no_grad(), capture(model.eval(), names) as kept:
             x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device)
@@ -201,11 +202,11 @@ class NetworkExplorer(Explorer):
             top.bar(left + width / 2, height, width, color=color_of(network), alpha=0.9 if k == at else 0.3, ec="black" if k == at else "none")
             weights = sum(count_parameters(getattr(model, part)) for part in ([title] if title != "stem" else ["conv1", "bn1"]) if hasattr(model, part))
             top.text(left + width / 2, -0.25, f"{title}\n{c} x {h} x {h}\n{weights:,} parameters", ha="center", va="top", fontsize=8, weight="bold" if k == at else "normal"); left += max(width, 2.4) + 0.5
-        top.set(xlim=(-0.8, left), ylim=(-2.6, 7.4)); top.text(left / 2, 7.2, f"{network}, {stem} stem, {state}: {count_parameters(model):,} parameters, {_macs(model, size) / 1e6:,.0f} M MACs on {size} px", ha="center", va="top", fontsize=10)
+        top.set(xlim=(-0.8, left), ylim=(-2.6, 7.4)); top.text(left / 2, 7.2, f"{called}, {state}: {count_parameters(model):,} parameters, {_macs(model, size) / 1e6:,.0f} M MACs on {size} px", ha="center", va="top", fontsize=10)
         _show(fig.add_axes([0.02, 0.06, 0.17, 0.3]), self.pictures.pixels[picture], f"{self.data.classes[self.pictures.y[picture]]}"); fig.text(0.02, 0.01, self.pictures.credit, fontsize=5)
         maps = fig.add_axes([0.22, 0.02, 0.76, 0.4]); plot_feature_maps(kept[names[at]][0], 16, ax=maps); silent = float((kept[names[at]][0].flatten(1).amax(1) <= 0).float().mean())
         maps.set_title(f"the strongest of {shapes[at][0]} maps after {titles[at]}, {silent:.0%} silent" + ("" if stage == titles[at] else f" (it has no {stage})"), fontsize=8)
-        return described(fig, f"{network} with the {stem} stem at {size} px, {state}, on picture {int(self.pictures.indices[picture])}: " + "; ".join(f"{t} {c} x {h} x {w}" for t, (c, h, w) in zip(titles, shapes)) + f". Shown: {titles[at]}.")
+        return described(fig, f"{called} at {size} px, {state}, on picture {int(self.pictures.indices[picture])}: " + "; ".join(f"{t} {c} x {h} x {w}" for t, (c, h, w) in zip(titles, shapes)) + f". Shown: {titles[at]}.")
 
 _macs = functools.lru_cache(16)(count_macs)
 

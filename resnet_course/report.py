@@ -191,7 +191,7 @@ def _mistakes(folder: Path, record: dict) -> bytes:
     p = read_predictions(folder); wrong, count = surest_mistakes(p), int((~p.right).sum())
     ax = visualize_test_predictions(p, rebuild(folder, weights=False)[1].store.test_images, columns=3)
     credit = f"\n{PETS_CREDIT}" if "Pets" in record["data"]["source"] else ""
-    ax.figure.suptitle(f"{record['name']}: the {len(wrong)} surest of {count:,} mistakes on {len(p):,} test pictures{credit}", fontsize=9)
+    ax.figure.suptitle(f"{record['name']}\nthe {len(wrong)} surest of {count:,} mistakes on {len(p):,} test pictures{credit}", fontsize=9)
     words = "; ".join(f"picture {m['index']}, {m['true']}, called {m['predicted']} with {m['probability']:.0%}" for m in wrong)
     return _png(ax.figure, f"The {len(wrong)} of {count:,} mistakes of which the network was surest: {words or 'none'}.")
 
