@@ -8,15 +8,19 @@ __all__ = ['KERNELS', 'UPLOAD_BYTES', 'UPLOAD_PIXELS', 'FORMATS', 'Explorer', 'C
            'ConfusionExplorer', 'read_upload', 'uploaded', 'GradCamExplorer', 'LesionExplorer']
 
 # %% ../nbs/lib/explorers.ipynb #c002
-import functools, io
+import contextlib, functools, io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from .blocks import BasicBlock, Bottleneck, OptionAShortcut
 from .core import experiments_dir
@@ -186,13 +190,13 @@ class NetworkExplorer(Explorer):
         self.pictures = _test_pictures(model or trained("resnet20_cifar10")[0], self.data, self.n)
 
     def choices(self): return dict(network=[*(["yours"] if self.own is not None else []), *self.networks], stem=["cifar", "imagenet"],
-                                   size=sorted({32, 64, 128, self.pictures.x.shape[3]}), stage=["stem", "layer1", "layer2", "layer3", "layer4"], picture=(0, self.n - 1))
+                                   size=sorted({32, 64, self.pictures.x.shape[3]}), stage=["stem", "layer1", "layer2", "layer3", "layer4"], picture=(0, self.n - 1))
 
     def picture(self, network="resnet20", stem="cifar", size=32, stage="layer1", picture=0):
         model, state = (self.own, "as you made it") if network == "yours" else _network(network, stem, len(self.data.classes))
         called = network if network == "yours" else f"{network} with the {stem} stem"                 # a stem is no choice for a network that is there
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
-        with torch.no_grad(), capture(model.eval(), names) as kept:
+        with torch.no_grad(), capture(model.eval(), names) as kept, _counted(model) as macs:
             x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device)
             model(x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear"))
         shapes = [tuple(kept[name].shape[1:]) for name in names]
@@ -202,13 +206,35 @@ class NetworkExplorer(Explorer):
             top.bar(left + width / 2, height, width, color=color_of(network), alpha=0.9 if k == at else 0.3, ec="black" if k == at else "none")
             weights = sum(count_parameters(getattr(model, part)) for part in ([title] if title != "stem" else ["conv1", "bn1"]) if hasattr(model, part))
             top.text(left + width / 2, -0.25, f"{title}\n{c} x {h} x {h}\n{weights:,} parameters", ha="center", va="top", fontsize=8, weight="bold" if k == at else "normal"); left += max(width, 2.4) + 0.5
-        top.set(xlim=(-0.8, left), ylim=(-2.6, 7.4)); top.text(left / 2, 7.2, f"{called}, {state}: {count_parameters(model):,} parameters, {_macs(model, size) / 1e6:,.0f} M MACs on {size} px", ha="center", va="top", fontsize=10)
+        top.set(xlim=(-0.8, left), ylim=(-2.6, 7.4)); top.text(left / 2, 7.2, f"{called}, {state}: {count_parameters(model):,} parameters, {sum(macs) / 1e6:,.0f} M MACs on {size} px", ha="center", va="top", fontsize=10)
         _show(fig.add_axes([0.02, 0.06, 0.17, 0.3]), self.pictures.pixels[picture], f"{self.data.classes[self.pictures.y[picture]]}"); fig.text(0.02, 0.01, self.pictures.credit, fontsize=5)
         maps = fig.add_axes([0.22, 0.02, 0.76, 0.4]); plot_feature_maps(kept[names[at]][0], 16, ax=maps); silent = float((kept[names[at]][0].flatten(1).amax(1) <= 0).float().mean())
         maps.set_title(f"the strongest of {shapes[at][0]} maps after {titles[at]}, {silent:.0%} silent" + ("" if stage == titles[at] else f" (it has no {stage})"), fontsize=8)
         return described(fig, f"{called} at {size} px, {state}, on picture {int(self.pictures.indices[picture])}: " + "; ".join(f"{t} {c} x {h} x {w}" for t, (c, h, w) in zip(titles, shapes)) + f". Shown: {titles[at]}.")
 
-_macs = functools.lru_cache(16)(count_macs)
+@contextlib.contextmanager
+def _counted(model: nn.Module):
+    "MACs of the convolutions and linear layers that are called within the block, for one picture: each number of the answer takes as many as a filter has weights"
+    macs, count = [], lambda m, args, out: macs.append(m.weight[0].numel() * out[0].numel())
+    handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    try: yield macs
+    finally:
+        for h in handles: h.remove()
+
+class _QuickStart(TorchFunctionMode):
+    "Networks made within it take their noise from one table: to draw 43 million numbers, twice as PyTorch does, takes longer than a reader waits"
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is nn.init.kaiming_uniform_ and kwargs["tensor"].ndim == 4: return kwargs["tensor"]         # a convolution's first weights, which `create_model` replaces
+        if function is Tensor.normal_ and len(args) == 3 and args[0].numel() <= len(noise := _noise()) // 2:
+            t, mean, std = args; start = int(torch.randint(len(noise) - t.numel(), ()))
+            return t.copy_(noise[start:start + t.numel()].view_as(t)).mul_(std).add_(mean)
+        return function(*args, **kwargs)
+
+@functools.cache
+def _noise() -> Tensor:
+    "Normal, long enough for the largest layer twice"
+    return torch.randn(2 * 512 * 512 * 9, generator=torch.Generator().manual_seed(0))
 
 @functools.lru_cache(8)
 def _network(name: str, stem: str, classes: int) -> tuple[nn.Module, str]:
@@ -217,7 +243,7 @@ def _network(name: str, stem: str, classes: int) -> tuple[nn.Module, str]:
         if stem == "cifar" and (experiments_dir() / folder / "weights.safetensors").exists():
             model, record = stored_model(experiments_dir() / folder)
             if len(record["data"]["classes"]) == classes: return model.eval(), "trained on CIFAR-10"
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _QuickStart():
         torch.manual_seed(0); return create_model(name, stem=stem, num_classes=classes).eval(), "untrained"
 
 # %% ../nbs/lib/explorers.ipynb #c016
@@ -261,16 +287,22 @@ class ConvolutionExplorer(Explorer):
         fig.text(0.5, 0.04, said, ha="center", fontsize=9, family="monospace"); fig.text(0.5, 0.94, f"kernel \"{kernel}\": {w}", ha="center", fontsize=9)
         return described(fig, f"Kernel {kernel}, padding {padding}, stride {stride}, step {step}: {said}. " + ("The shapes differ, so the shortcut cannot be added." if total is None else f"{done} of {n} places are convolved, {added} added."))
 
+@functools.cache
+def _number(value: int):
+    "A whole number as an outline around its middle: matplotlib takes a millisecond for a text, and there are a hundred"
+    path = TextPath((0, 0), str(value), size=8); box = path.get_extents()
+    return path.transformed(Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2))
+
 def _grid(ax, values: Tensor, title: str, known: int | None = None, frame: tuple | None = None, size: int = 1, pale: int = 0) -> None:
     "Numbers in squares; the first `known` are shown, a frame stands around some"
     h, w = values.shape; shown = values.float().clone()
     if known is not None: shown.view(-1)[known:] = float("nan")
     top = max(float(values.abs().max()), 1.0)
-    ax.imshow(shown.numpy(), cmap="RdBu_r", vmin=-1.6 * top, vmax=1.6 * top); ax.set_title(title, fontsize=9); ax.grid(False)
-    ax.set(xticks=np.arange(-0.5, w), yticks=np.arange(-0.5, h), xticklabels=[], yticklabels=[]); ax.grid(True, color="#BBBBBB", lw=0.5); ax.tick_params(length=0)
-    for k, v in enumerate(values.view(-1).tolist()[:known]):
-        i, j = divmod(k, w); rim = pale and (i in (0, h - 1) or j in (0, w - 1))
-        ax.text(j, i, str(v), ha="center", va="center", fontsize=8, color="#999999" if rim else "black")
+    ax.imshow(shown.numpy(), cmap="RdBu_r", vmin=-1.6 * top, vmax=1.6 * top); ax.set_title(title, fontsize=9); ax.set_axis_off()
+    ax.hlines(np.arange(-0.5, h), -0.5, w - 0.5, color="#BBBBBB", lw=0.5); ax.vlines(np.arange(-0.5, w), -0.5, h - 0.5, color="#BBBBBB", lw=0.5)
+    places = [divmod(k, w) for k in range(values.numel() if known is None else known)]
+    if places: ax.add_collection(PathCollection([_number(int(values[at])) for at in places], offsets=[(j, i) for i, j in places], offset_transform=ax.transData, transform=Affine2D().scale(ax.figure.dpi / 72),
+                                                color=["#999999" if pale and (i in (0, h - 1) or j in (0, w - 1)) else "black" for i, j in places], lw=0))
     if frame: ax.add_patch(_rectangle((frame[1] - 0.5, frame[0] - 0.5), size, size, fill=False, ec="#E69F00", lw=2.5))
 
 def _rectangle(*args, **kwargs):
@@ -287,14 +319,14 @@ class DepthExplorer(Explorer):
         data: Loaders | None = None,  # pictures for the gradients; None: CIFAR-10
     ):
         self.data = data or trained("resnet20_cifar10")[1]
-        i = self.data.test.subset[:8]; self.x, self.y = _normalised(nn.Linear(1, 1), self.data.store.test_images[i], self.data), self.data.store.test_labels[i]
+        i = self.data.test.subset[:4]; self.x, self.y = _normalised(nn.Linear(1, 1), self.data.store.test_images[i], self.data), self.data.store.test_labels[i]
 
     def choices(self): return dict(depth=list(self.depths), shortcuts=True, norm=list(_NORMS))
 
     def gradients(self, depth: int, shortcuts: bool, norm: str) -> list[float]:
         "The norm of the loss's gradient at each convolution's weights, from the picture on, in training mode"
         model = _untrained(depth, shortcuts, norm, len(self.data.classes)); weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
-        with torch.enable_grad(): return [float(g.norm()) for g in torch.autograd.grad(F.cross_entropy(model(self.x), self.y), weights)]
+        with torch.enable_grad(): return [float(g.norm()) for g in torch.autograd.grad(F.cross_entropy(model(self.x.to(weights[0].dtype)), self.y), weights)]
 
     def picture(self, depth=56, shortcuts=True, norm="BatchNorm"):
         name = f"{'resnet' if shortcuts else 'plain'}{depth}"; sizes = self.gradients(depth, shortcuts, norm); fig = _figure(8.4, 3.1)
@@ -324,7 +356,7 @@ def _untrained(depth: int, shortcuts: bool, norm: str, classes: int) -> nn.Modul
             for name, m in parent.named_children():
                 if isinstance(m, nn.BatchNorm2d): setattr(parent, name, nn.Identity())
                 if isinstance(m, nn.Conv2d) and norm == "none, small weights": nn.init.normal_(m.weight, std=0.01)
-    return model.train()
+    return model.train().double() if norm == "none, small weights" else model.train()      # too small for single precision, which is slow there besides
 
 # %% ../nbs/lib/explorers.ipynb #c022
 class AugmentationExplorer(Explorer):

@@ -6,7 +6,7 @@
 __all__ = ['PALETTE', 'LINES', 'color_of', 'use_style', 'described', 'Panel', 'control']
 
 # %% ../nbs/lib/style.ipynb #c002
-import base64, functools, html, inspect, io, threading
+import base64, contextlib, functools, gc, html, inspect, io, threading
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -32,7 +32,7 @@ def use_style() -> None:
     "Matplotlib settings of the course; called once at the top of a lesson"
     mpl.rcParams.update({
         "figure.figsize": (6.4, 3.6), "figure.dpi": 96, "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "legend.frameon": False, "image.interpolation": "nearest", "font.size": 10,
+        "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "legend.frameon": False, "image.interpolation": "nearest", "font.size": 10, "text.hinting": "none",
         "axes.prop_cycle": mpl.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"])})
 
 # %% ../nbs/lib/style.ipynb #c007
@@ -71,6 +71,14 @@ def _png(image: Image.Image, **options) -> bytes:
     return buffer.getvalue()
 
 # %% ../nbs/lib/style.ipynb #c010
+@contextlib.contextmanager
+def _no_collection():
+    "Python's collector waits, then looks at what is new alone. It would count a figure as old before it is drawn, and to look through all that is old, PyTorch with it, takes 0.3 s"
+    running = gc.isenabled(); gc.disable()
+    try: yield
+    finally:
+        if running: gc.enable(); gc.collect(0)
+
 class Panel:
     "A function's picture under controls, and its first picture where controls cannot run"
     def __init__(self,
@@ -95,8 +103,9 @@ class Panel:
 
     def redraw(self, _=None) -> None:
         "Show it; an error stands in its place, since nobody else would show it"
-        try: self.shown.value = self.draw().html()
-        except Exception as e: self.shown.value = f"<pre>{html.escape(f'{type(e).__name__}: {e}')}</pre>"
+        with _no_collection():
+            try: self.shown.value = self.draw().html()
+            except Exception as e: self.shown.value = f"<pre>{html.escape(f'{type(e).__name__}: {e}')}</pre>"
 
     def widget(self):
         "Controls in rows, the picture below"
