@@ -22,6 +22,7 @@ def _train(args: argparse.Namespace) -> Result:
     from resnet_course.experiment import Experiment, load_experiment, new_run_folder, publish, run_experiment
     chosen = args.scale or (scale() if os.environ.get("RESNET_COURSE_SCALE") else "full")
     if args.sweep: return _sweep(args, chosen)
+    if args.config and args.config.name == "contest.yaml": return _contest(args, chosen)
     if args.resume and (args.config or args.run or args.set or args.scale): raise ConfigError("--resume goes on with a run as it was begun; give it without a config file, --run, --set and --scale")
     if args.resume: experiment, folder = load_experiment(args.resume / "config.yaml"), args.resume
     elif args.config: experiment, folder = load_experiment(args.config, scale=chosen, overrides=dict(map(_override, args.set))), args.run
@@ -46,6 +47,17 @@ def _sweep(args: argparse.Namespace, scale: str) -> Result:
     found = {str(value): dict(run=str(run), **{k: v for k, v in read_record(run).items() if k in ("name", "seeds", "metrics")}) for value, run in runs.items()}
     accuracies = lambda r: ", ".join(f"{split} accuracy {100 * m['accuracy']['mean']:.2f} %" for split, m in r["metrics"].items())
     return Result(found, "\n".join(f"{value:12} {accuracies(r)}   {r['run']}" for value, r in found.items()))
+
+def _contest(args: argparse.Namespace, scale: str) -> Result:
+    from resnet_course.contest import read_contest, run_contest, standings
+    from resnet_course.core import ConfigError
+    from resnet_course.experiment import publish
+    if args.resume or args.seeds or args.set: raise ConfigError("a contest.yaml is trained as it stands, without --resume, --seeds and --set; the same command goes on with a contest that was stopped")
+    try: runs = run_contest(read_contest(args.config), args.run, scale=scale, progress=not args.quiet)
+    except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; the same command goes on") from None
+    if args.publish: print("published:", *map(str, map(publish, runs.values())), sep="\n  ", file=sys.stderr)
+    table = standings(runs)
+    return Result([s._asdict() for s in table], repr(table))
 
 # %% ../nbs/lib/cli.ipynb #c105
 def _override(text: str) -> tuple:
@@ -130,7 +142,7 @@ def _add_results(commands) -> None:
     "The commands that make results and measure them again"
     train = _command(commands, "train", _train, "Train an experiment from its config.yaml.", "experiments/resnet20_cifar10/config.yaml\nconfig.yaml --seeds 0,1,2 --set training.epochs=5\nconfig.yaml --sweep model.name=plain20,resnet20\n--resume runs/shapes-20260101-120000",
                      "Ctrl-C saves and says how to go on. A run goes to runs/<name>-<time>/; the same\nfile, seeds, commit and machine give the same digits.")
-    train.add_argument("config", nargs="?", type=Path, help="a YAML file")
+    train.add_argument("config", nargs="?", type=Path, help="a YAML file; contest.yaml trains all the networks that it names")
     train.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
     train.add_argument("--run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>; a sweep: runs/<name>)")
     train.add_argument("--seeds", type=seed_list, metavar="0,1,2", help="in place of the file's; with --resume, seeds can be added")

@@ -260,6 +260,12 @@ class Loaders:
     @property
     def fingerprint(self) -> str: return self.store.fingerprint
 
+    def clean(self, n=None # so many, of all classes alike; None: all
+             ) -> BatchLoader:
+        "Training pictures as validation has its own: in order, without augmentation."
+        t = self.train; subset = _limited(t.subset, self.store.train_labels, n, t.cfg.split_seed)
+        return type(t)(self.store.train_images, self.store.train_labels, subset, t.cfg, self.mean, self.std, False)
+
 def split_indices(labels, # (N,) int64
                   cfg: LoaderConfig
                  ) -> tuple: # (train, val): int64 indices, ascending

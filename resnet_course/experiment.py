@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'FIGURES', 'LARGEST', 'DataConfig', 'ModelOptions', 'ModelConfig', 'Experiment', 'read_yaml',
-           'load_experiment', 'build', 'new_run_folder', 'run_experiment', 'DataRecord', 'Commit', 'SeedRecord',
-           'Summary', 'Record', 'make_record', 'read_record', 'sweep', 'publish', 'find_experiment', 'rebuild',
-           'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
+           'load_experiment', 'make_network', 'build', 'new_run_folder', 'run_experiment', 'DataRecord', 'Commit',
+           'SeedRecord', 'Summary', 'Record', 'make_record', 'read_record', 'sweep', 'publish', 'find_experiment',
+           'rebuild', 'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
 
 # %% ../nbs/07_experiments.ipynb #c003
 import copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
@@ -25,8 +25,9 @@ from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir
 from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_folder_loaders, create_pets_loaders
 from .evaluation import Predictions, load_predictions, predict, save_predictions, summary
 from .records import CheckpointError, History, load_model, round_weights, save_model
-from .resnet import MODELS, create_model
+from .resnet import MODELS, create_model, model_options
 from .training import TrainingConfig, evaluation_mode, fit, pick_precision
+from .vit import vit     # noqa: F401  (registers it)
 
 # %% ../nbs/07_experiments.ipynb #c006
 DATASETS = {"cifar10": create_cifar10_loaders, "pets": create_pets_loaders, "embedded": create_embedded_loaders, "folder": create_folder_loaders}
@@ -44,7 +45,7 @@ class DataConfig(LoaderConfig):
 
 @with_config(Config.model_config)
 class ModelOptions(TypedDict, total=False):
-    "What the constructor of a network takes besides its depth; see `ResNet` of lesson 02"
+    "What the constructor of a network takes; see `ResNet` of lesson 02"
     num_classes: Annotated[int, Field(gt=0)]
     stem: Literal["imagenet", "cifar"]
     widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
@@ -52,6 +53,13 @@ class ModelOptions(TypedDict, total=False):
     zero_init_residual: bool
     stride_on: Literal["3x3", "1x1"]
     residual: bool
+    patch_size: Annotated[int, Field(gt=0)]    # from here on: of the `vit` of lesson 14
+    num_layers: Annotated[int, Field(gt=0)]
+    num_heads: Annotated[int, Field(gt=0)]
+    hidden_dim: Annotated[int, Field(gt=0)]
+    mlp_dim: Annotated[int, Field(gt=0)]
+    pool: Literal["token", "mean"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     in_channels: Literal[3]                    # all pictures of this course are RGB
 
 class ModelConfig(Config):
@@ -139,19 +147,28 @@ def _put(values: dict, key: str, value: Any, path) -> None:
     values[last] = value
 
 # %% ../nbs/07_experiments.ipynb #c016
+def make_network(
+    config: ModelConfig,
+    num_classes: int,
+    image_size: int,  # pixels
+) -> torch.nn.Module:
+    "The untrained network for such pictures. Raises `ConfigError`"
+    given = dict(num_classes=num_classes, **({"image_size": image_size} if "image_size" in model_options(config.name) else {}))
+    try: return create_model(config.name, **{**given, **config.options})
+    except (TypeError, ValueError, RuntimeError) as e: raise ConfigError(f"model: {e}") from None
+
 def build(
     experiment: Experiment,
     seed: int,  # of initial weights, order and augmentation
 ) -> tuple[torch.nn.Module, Loaders]:
     "The untrained network and the loaders of one seed. Raises `ConfigError` for a model that cannot be built"
     loaders = DATASETS[experiment.data.dataset](LoaderConfig(**{**experiment.data.model_dump(exclude={"dataset"}), "seed": seed}))
-    options = {"num_classes": len(loaders.classes), **experiment.model.options}
     torch.manual_seed(seed)
+    model = make_network(experiment.model, len(loaders.classes), loaders.shape[1])
     try:
-        model = create_model(experiment.model.name, **options)
         with evaluation_mode(model), torch.no_grad(): model(torch.zeros(2, *loaders.shape))        # some mistakes show only now
     except (TypeError, ValueError, RuntimeError) as e: raise ConfigError(f"model: {e}") from None
-    if options["num_classes"] < len(loaders.classes): raise ConfigError(f"model.options.num_classes: {options['num_classes']} are too few for {len(loaders.classes)} classes; leave it out")
+    if (given := experiment.model.options.get("num_classes", len(loaders.classes))) < len(loaders.classes): raise ConfigError(f"model.options.num_classes: {given} are too few for {len(loaders.classes)} classes; leave it out")
     if "roc" in experiment.results and len(loaders.classes) != 2: raise ConfigError(f"results: roc is drawn for two classes, these are {len(loaders.classes)}; leave it out")
     if not experiment.test and (needs := set(experiment.results) - {"learning_curves"}): raise ConfigError(f"results: {sorted(needs)[0]} is drawn of the test split, and test is false; leave it out")
     return model, loaders
@@ -197,8 +214,9 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
         _write_json(here / "begun.json", dict(environment=describe_machine(), code=_commit(), precision=str(
             pick_precision(experiment.training.precision, loaders.train.device, experiment.training.channels_last))))
     history = fit(model, loaders, experiment.training, folder=here, resume=True, progress=progress)
-    said = {split: _ask(model, loaders, split, experiment.flip_test) for split in ("val", "test") if len(getattr(loaders, split)) and (split == "val" or experiment.test)}
+    said = {split: _ask(model, getattr(loaders, split), loaders.classes, split, experiment.flip_test) for split in ("val", "test") if len(getattr(loaders, split)) and (split == "val" or experiment.test)}
     metrics = {split: summary(p) for split, p in said.items()}
+    if experiment.training.measure_train: metrics["train"] = summary(_ask(model, loaders.clean(), loaders.classes, "train", experiment.flip_test))
     for split, p in said.items(): save_predictions(p, here / f"{split}.safetensors")
     save_model(model, here / "weights.safetensors", experiment=experiment.name, seed=str(seed))
     _write_json(here / "result.json", dict(
@@ -208,10 +226,10 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
         **_read_json(here / "begun.json")))
     _log(here.parent, f"seed {seed} finished: " + ", ".join(f"{split} accuracy {m['accuracy']:.4f}" for split, m in metrics.items()))
 
-def _ask(model: torch.nn.Module, loaders: Loaders, split: str, flip: bool) -> Predictions:
+def _ask(model: torch.nn.Module, loader, classes: list[str], split: str, flip: bool) -> Predictions:
     "What the network says to a split, in fp32, without the 19-bit products that a GPU's convolutions use by default"
-    loader = getattr(loaders, split); precision = pick_precision("fp32", loader.device)
-    with torch.backends.cudnn.flags(allow_tf32=False): return predict(precision.place(model), loader, loaders.classes, precision=precision, flip=flip, name=split)
+    precision = pick_precision("fp32", loader.device)
+    with torch.backends.cudnn.flags(allow_tf32=False): return predict(precision.place(model), loader, classes, precision=precision, flip=flip, name=split)
 
 # %% ../nbs/07_experiments.ipynb #c019
 def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -262,7 +280,7 @@ class Commit(Config):
 class SeedRecord(Config):
     "One training: its figures, and what made them"
     seed: int
-    metrics: dict[Literal["val", "test"], dict[str, float]]    # lesson 05's summary after the last epoch (or the best on validation, by `keep`)
+    metrics: dict[Literal["train", "val", "test"], dict[str, float]]    # lesson 05's summary after the last epoch (or the best on validation, by `keep`)
     epochs: int
     seconds: float                    # training alone, without evaluation
     weights_sha256: str
@@ -287,7 +305,7 @@ class Record(Config):
     weights_seed: int                 # whose weights are published
     data: DataRecord
     seconds: list[float]              # of each seed
-    metrics: dict[Literal["val", "test"], dict[str, Summary]]
+    metrics: dict[Literal["train", "val", "test"], dict[str, Summary]]
     per_seed: list[SeedRecord]
 
 # %% ../nbs/07_experiments.ipynb #c021
@@ -371,7 +389,7 @@ def publish(
     round_weights(_weights_of(folder, record), weights := to / "weights.safetensors")
     next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(weights)
     if weights.stat().st_size > LARGEST: weights.unlink(); _save_maps(folder, to / "maps.safetensors")
-    for split in record["metrics"]: save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
+    for split in set(record["metrics"]) - {"train"}: save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
     if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
     return to
@@ -433,7 +451,7 @@ def evaluate_experiment(
     model, loaders = rebuild(folder, device); loader = getattr(loaders, split)
     if not len(loader): raise ConfigError(f"{folder}: the experiment has no {split} split (val_fraction {record['config']['data']['val_fraction']})")
     recorded = next(r for r in record["per_seed"] if r["seed"] == record["weights_seed"])["metrics"].get(split)
-    return dict(experiment=record["name"], split=split, seed=record["weights_seed"], n=loader.n, data=loaders.source, **summary(_ask(model, loaders, split, record["config"].get("flip_test", False))), recorded=recorded)
+    return dict(experiment=record["name"], split=split, seed=record["weights_seed"], n=loader.n, data=loaders.source, **summary(_ask(model, loader, loaders.classes, split, record["config"].get("flip_test", False))), recorded=recorded)
 
 # %% ../nbs/07_experiments.ipynb #c135
 class Maps(NamedTuple):

@@ -15,9 +15,8 @@ import torch
 
 from .core import ConfigError, make_config
 from .data import BatchLoader, LoaderConfig
-from .experiment import Experiment, _weights_of, find_experiment, read_record
+from .experiment import Experiment, _weights_of, find_experiment, make_network, read_record
 from .records import load_model
-from .resnet import create_model
 from .store import decode_square
 from .training import evaluation_mode, pick_precision
 
@@ -27,9 +26,9 @@ def stored_model(
 ) -> tuple[torch.nn.Module, dict]:
     "The network with its stored weights, and its record. Raises `ConfigError` and `CheckpointError`"
     folder = find_experiment(target); record = read_record(folder)
-    model = make_config(Experiment, record["config"], str(folder / "record.json")).model
-    try: net = create_model(model.name, **{"num_classes": len(record["data"]["classes"]), **model.options})
-    except (TypeError, ValueError, RuntimeError) as e: raise ConfigError(f"{folder}: model: {e}") from None
+    model, about = make_config(Experiment, record["config"], str(folder / "record.json")).model, record["data"]
+    try: net = make_network(model, len(about["classes"]), about["shape"][1])
+    except ConfigError as e: raise ConfigError(f"{folder}: {e}") from None
     return load_model(net, _weights_of(folder, record)), record
 
 # %% ../nbs/lib/predict.ipynb #c007

@@ -6,7 +6,7 @@
 __all__ = ['STEMS', 'MODELS', 'OPTIONS', 'make_stem', 'make_stage', 'ResNetForward', 'check_layout', 'ResNet', 'resnet18',
            'resnet34', 'resnet50', 'resnet101', 'resnet152', 'ResNet50', 'cifar_resnet', 'resnet20', 'resnet32',
            'resnet44', 'resnet56', 'resnet110', 'resnet1202', 'plain18', 'plain34', 'plain20', 'plain32', 'plain44',
-           'plain56', 'plain110', 'create_model', 'count_parameters', 'count_macs']
+           'plain56', 'plain110', 'register_model', 'model_options', 'create_model', 'count_parameters', 'count_macs']
 
 # %% ../nbs/02_resnet_family.ipynb #c003
 import difflib
@@ -262,17 +262,34 @@ MODELS = {  # name -> function that builds the network
 OPTIONS = tuple(name for name in inspect.signature(ResNet).parameters if name not in ("block", "blocks_per_stage"))
 
 
+def register_model(
+    function,  # builds a network; its first argument is num_classes
+):
+    "Lets `create_model`, experiments and the command line know a network by its function's name; a decorator."
+    MODELS[function.__name__] = function
+    return function
+
+
+def model_options(
+    name: str,  # a key of `MODELS`
+) -> tuple[str, ...]:
+    "What a network's constructor takes."
+    parameters = inspect.signature(MODELS[name]).parameters
+    return OPTIONS if "options" in parameters else tuple(parameters)
+
+
 def create_model(
     name: str,  # a key of `MODELS`, such as "resnet20"
     **options,  # num_classes, stem, shortcut, ...: see `ResNet`
-) -> ResNet:
+) -> nn.Module:
     "A network by its name. ValueError for an unknown name or option, with the nearest known ones."
     if name not in MODELS:
         near = difflib.get_close_matches(str(name), MODELS, n=3, cutoff=0.5) or list(MODELS)
         raise ValueError(f"name={name!r} is not a model of this course; nearest: {', '.join(near)}")
+    known = model_options(name)
     for option in options:
-        if option not in OPTIONS:
-            near = difflib.get_close_matches(option, OPTIONS, n=2, cutoff=0.5) or OPTIONS
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=2, cutoff=0.5) or known
             raise ValueError(f"{option}={options[option]!r} is not an option of {name}; nearest: {', '.join(near)}")
     if name.startswith("plain") and "residual" in options:
         raise ValueError(f"residual={options['residual']!r} cannot be given for {name}, which has no shortcuts; use 'res{'net' + name[5:]}'")

@@ -234,6 +234,8 @@ class TrainingConfig(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None             # None: where it helps
     compile: bool = False                         # half a minute first, faster steps afterwards
+    data_parallel: bool = False                   # every GPU of this machine, from one process; several processes are faster
+    measure_train: int | None = Field(None, gt=0) # evaluate so many training pictures, un-augmented, after each epoch
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -290,6 +292,7 @@ class TrainState:
         if self.precision.device.type == "cpu": keep_memory()
         self.model = self.precision.place(model)
         self.stepped = compiled(self.model) if cfg.compile else self.model               # the same parameters
+        if cfg.data_parallel: self.stepped = nn.DataParallel(self.stepped)
         self.averaged = averaged(self.model, cfg.ema) if cfg.ema else None
         with evaluation_mode(model), torch.no_grad(): self.num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
         self.optimizer = make_optimizer(model, cfg)
@@ -319,6 +322,7 @@ class TrainState:
 
     def end_epoch(self,
         val: dict[str, float],  # figures on the validation split; empty where there is none
+        clean: dict[str, float] | None = None,  # figures on training pictures without augmentation, where they were asked for
     ) -> None:
         "Write the epoch's row, remember the best weights, step the plateau schedule. Raises `FloatingPointError` for a loss that is no number"
         train = self.means.result()
@@ -326,7 +330,7 @@ class TrainState:
             if not math.isfinite(figures.get("loss", 0.0)): raise FloatingPointError(f"the {split} loss of epoch {self.epoch + 1} is {figures['loss']}; lower lr ({self.cfg.lr:g}), add warmup_epochs, or set clip_norm")
         self.epoch += 1
         named = lambda split, figures: {f"{split}_{k}": v for k, v in figures.items()}
-        self.history.append(dict(epoch=self.epoch, lr=self.lr, **named("train", train), **named("val", val), seconds=round(self.seconds, 2)))
+        self.history.append(dict(epoch=self.epoch, lr=self.lr, **named("train", train), **named("val", val), **named("clean", clean or {}), seconds=round(self.seconds, 2)))
         if self.plateau and self.epoch >= self.cfg.warmup_epochs: self.plateau.step(val.get("loss", train["loss"]))
         if val and (self.best is None or self._better(val[self.cfg.monitor], self.best["value"])):
             keep = {k: v.detach().cpu().clone() for k, v in self.result.state_dict().items()} if self.cfg.keep == "best" else None
@@ -358,6 +362,8 @@ def fit_steps(
     weight = balanced_weights(loaders.train.labels, state.num_classes).to(state.precision.device) if state.cfg.class_weights else None
     loss_fn = lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=state.cfg.label_smoothing)
     path, saved = Path(folder) / "checkpoint.pt" if folder else None, time.monotonic()
+    clean = loaders.clean(state.cfg.measure_train) if state.cfg.measure_train else ()
+    figures = lambda loader: evaluate_classification(state.result, loader, precision=state.precision) if len(loader) else {}
     while not state.done:
         batches, cfg = loaders.train.batches(state.epoch, start=state.batch), state.cfg
         if cfg.mixup or cfg.cutmix:
@@ -370,7 +376,7 @@ def fit_steps(
             yield step
             start = time.perf_counter()
         state.means.totals.tolist(); state.seconds += time.perf_counter() - start   # a GPU may still have been computing
-        state.end_epoch(evaluate_classification(state.result, loaders.val, precision=state.precision) if len(loaders.val) else {})
+        state.end_epoch(figures(loaders.val), figures(clean))
         if path: save_checkpoint(state, path); state.history.to_csv(path.with_name("history.csv")); saved = time.monotonic()
     if state.cfg.keep == "best" and state.best: load_state(state.model, state.best["model"], "best weights")
     elif state.averaged: load_state(state.model, state.averaged.module.state_dict(), "averaged weights")
