@@ -127,7 +127,7 @@ def standings(
     rows = Standings()
     for (variant, network), folder in runs.items():
         record = read_record(folder); config = make_config(Experiment, record["config"], str(folder)); about = record["data"]
-        net = make_network(config.model, len(about["classes"]), about["shape"][1])
+        net = make_network(config.model, len(about["classes"]), about["shape"][1], begin=False)
         accuracies = [[r["metrics"][split]["accuracy"] for r in record["per_seed"] if split in r["metrics"]] for split in ("train", "val", "test")]
         rows.append(Standing(variant, network, count_parameters(net), count_macs(net, about["shape"][1]), config.training.lr, [r["epochs"] for r in record["per_seed"]], statistics.fmean(record["seconds"]), *accuracies))
     return rows

@@ -116,7 +116,9 @@ class LoaderConfig(Config):
     folder: str | None = None                           # your own pictures: <folder>/<class>/<picture>
     in_memory: bool | None = None                       # a folder's pictures; None: where they fit
     num_workers: int | None = Field(None, ge=0)         # that decode them where they do not; None: half the cores, at most 8
+    classes: Annotated[tuple[str | int, ...] | None, _listed] = None              # these alone, by name or position; None: all
     limit: int | None = Field(None, gt=0)               # train on so many images, stratified
+    limit_by_seed: bool = False                         # `seed` decides which ones, else `split_seed`
     eval_limit: int | None = Field(None, gt=0)          # validate and test on so many images each: for quick trials
     mean: Annotated[tuple[float, float, float] | None, _listed] = None    # None: computed on the training images
     std: Annotated[tuple[float, float, float] | None, _listed] = None
@@ -272,7 +274,7 @@ def split_indices(labels, # (N,) int64
     "Stratified split by `split_seed`; `limit` and `eval_limit` choose from its parts."
     val = stratified_choice(labels, round(len(labels) * cfg.val_fraction), cfg.split_seed)
     rest = torch.ones(len(labels), dtype=torch.bool).index_fill_(0, val, False).nonzero().view(-1)
-    return _limited(rest, labels, cfg.limit, cfg.split_seed), _limited(val, labels, cfg.eval_limit, cfg.split_seed)
+    return _limited(rest, labels, cfg.limit, cfg.seed if cfg.limit_by_seed else cfg.split_seed), _limited(val, labels, cfg.eval_limit, cfg.split_seed)
 
 def _limited(subset, labels, n, seed):
     "At most n of a subset, stratified."
@@ -283,6 +285,7 @@ def make_loaders(store: ImageStore, # any dataset
                  cfg: LoaderConfig = LoaderConfig()
                 ) -> Loaders:
     "Loaders of a store. Raises ValueError when the batch is larger than the training part."
+    if cfg.classes: store = store.only(cfg.classes)
     train, val = split_indices(store.train_labels, cfg)
     test = _limited(torch.arange(len(store.test_labels)), store.test_labels, cfg.eval_limit, cfg.split_seed)
     mean, std = cfg.mean, cfg.std

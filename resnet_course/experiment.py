@@ -66,6 +66,8 @@ class ModelConfig(Config):
     "Which network: a name of lesson 02, and what its constructor takes besides"
     name: Literal[tuple(MODELS)]
     options: ModelOptions = Field(default_factory=dict)
+    weights: str | None = None       # to begin with, all but the head's: an experiment, a file, or "torchvision" for those it offers; None: random
+    frozen_until: str | None = None  # the last part that stays as it begins, such as "layer2"
 
 # %% ../nbs/07_experiments.ipynb #c007
 class Experiment(Config):
@@ -151,10 +153,16 @@ def make_network(
     config: ModelConfig,
     num_classes: int,
     image_size: int,  # pixels
+    *,
+    begin: bool = True,  # False: without the weights to begin with, since others will follow
 ) -> torch.nn.Module:
-    "The untrained network for such pictures. Raises `ConfigError`"
+    "The network for such pictures, before it is trained. Raises `ConfigError`"
+    from resnet_course.transfer import freeze, load_body
     given = dict(num_classes=num_classes, **({"image_size": image_size} if "image_size" in model_options(config.name) else {}))
-    try: return create_model(config.name, **{**given, **config.options})
+    try:
+        model = create_model(config.name, **{**given, **config.options})
+        if config.weights and begin: load_body(model, config.weights, config.name)
+        return freeze(model, config.frozen_until) if config.frozen_until else model
     except (TypeError, ValueError, RuntimeError) as e: raise ConfigError(f"model: {e}") from None
 
 def build(

@@ -27,7 +27,7 @@ def stored_model(
     "The network with its stored weights, and its record. Raises `ConfigError` and `CheckpointError`"
     folder = find_experiment(target); record = read_record(folder)
     model, about = make_config(Experiment, record["config"], str(folder / "record.json")).model, record["data"]
-    try: net = make_network(model, len(about["classes"]), about["shape"][1])
+    try: net = make_network(model, len(about["classes"]), about["shape"][1], begin=False)
     except ConfigError as e: raise ConfigError(f"{folder}: {e}") from None
     return load_model(net, _weights_of(folder, record)), record
 

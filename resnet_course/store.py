@@ -84,6 +84,21 @@ class ImageStore:
             object.__setattr__(self, "_digest", h.hexdigest())
         return self._digest
 
+    def only(self, classes # names, or positions in `classes`
+            ) -> "ImageStore":
+        "The pictures of some classes alone, which are then numbered in this order. Raises ValueError for a class that is not there."
+        chosen = [c if isinstance(c, int) else self.classes.index(c) if c in self.classes else -1 for c in classes]
+        for c, k in zip(classes, chosen):
+            if not 0 <= k < len(self.classes): raise ValueError(f"classes: {c!r} is not among {', '.join(self.classes)} (0 to {len(self.classes) - 1})")
+        if len(chosen) < 2 or len(set(chosen)) < len(chosen): raise ValueError(f"classes: {list(classes)}; name at least two, each once")
+        number = torch.full((len(self.classes),), -1); number[chosen] = torch.arange(len(chosen)); parts = {}
+        for split in ("train", "test"):
+            labels = number[getattr(self, f"{split}_labels")]; keep = (labels >= 0).nonzero().view(-1); parts[f"{split}_labels"] = labels[keep]
+            for k in (f"{split}_images", f"{split}_masks", f"{split}_names"):
+                if (v := getattr(self, k)) is not None: parts[k] = [v[i] for i in keep.tolist()] if isinstance(v, list) else v.index_select(0, keep)
+        names = [self.classes[k] for k in chosen]
+        return replace(self, **parts, classes=names, source=f"{self.source}; only {', '.join(names)}")
+
 # %% ../nbs/lib/store.ipynb #c013
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 

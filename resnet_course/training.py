@@ -210,6 +210,7 @@ class TrainingConfig(Config):
     epochs: int = Field(10, gt=0)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(0.1, gt=0, allow_inf_nan=False)                  # the highest learning rate of the schedule
+    part_decay: float = Field(1.0, gt=0, le=1)    # each part of the network (conv1, ..., layer4, fc) learns at this share of the next one's rate
     momentum: float = Field(0.9, ge=0, lt=1)      # of SGD
     nesterov: bool = True                         # of SGD
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)  # of Adam and AdamW
@@ -253,12 +254,18 @@ def make_optimizer(
     "The optimizer of `cfg`; vectors (BatchNorm, biases) are kept from weight decay on request"
     params = [p for p in model.parameters() if p.requires_grad]
     if not params: raise ValueError("the model has no trainable parameter; was everything frozen?")
-    exempt = [] if cfg.decay_norms_and_biases else [p for p in params if p.ndim <= 1]
-    ids = {id(p) for p in exempt}
-    groups = [dict(params=[p for p in params if id(p) not in ids], weight_decay=cfg.weight_decay)]
-    if exempt: groups.append(dict(params=exempt, weight_decay=0.0))
+    exempt = lambda p: not cfg.decay_norms_and_biases and p.ndim <= 1
+    parts = [params] if cfg.part_decay == 1 else _parts(model)[::-1]      # the head first: its rate is the one that is shown
+    groups = [dict(params=chosen, lr=cfg.lr * cfg.part_decay**i, weight_decay=0.0 if free else cfg.weight_decay)
+              for i, part in enumerate(parts) for free in (False, True) if (chosen := [p for p in part if exempt(p) == free])]
     if cfg.optimizer == "sgd": return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov and cfg.momentum > 0)
     return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[cfg.optimizer](groups, lr=cfg.lr, betas=cfg.betas)
+
+def _parts(model: nn.Module) -> list[list[nn.Parameter]]:
+    "Trainable parameters of the network's direct children, in order; its own, of no child, belong to the first"
+    parts = [own for child in model.children() if (own := [p for p in child.parameters() if p.requires_grad])]
+    if loose := [p for p in model.parameters(recurse=False) if p.requires_grad]: parts[:1] = [loose + parts[0]] if parts else [loose]
+    return parts
 
 # %% ../nbs/04_training.ipynb #c041
 def make_schedulers(
@@ -269,7 +276,7 @@ def make_schedulers(
     "torch's schedulers for `cfg`, to be stepped after every batch; `plateau` itself is stepped by `fit`, once an epoch"
     total, warm = cfg.epochs * steps_per_epoch, round(cfg.warmup_epochs * steps_per_epoch)
     if cfg.schedule == "onecycle":
-        return [lr_scheduler.OneCycleLR(optimizer, cfg.lr, total_steps=total + 1, pct_start=warm / total or 0.3, cycle_momentum=False)]
+        return [lr_scheduler.OneCycleLR(optimizer, [g["lr"] for g in optimizer.param_groups], total_steps=total + 1, pct_start=warm / total or 0.3, cycle_momentum=False)]
     rise = lr_scheduler.LinearLR(optimizer, 1 / (warm + 1), total_iters=warm) if warm else None
     if cfg.schedule == "cosine":
         fall = lr_scheduler.CosineAnnealingLR(optimizer, total - warm)
