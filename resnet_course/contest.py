@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from .core import Config, make_config, replace_file, runs_dir
+from .core import Config, ConfigError, make_config, replace_file, runs_dir
 from .experiment import Experiment, ModelConfig, load_experiment, make_network, read_record, read_yaml, run_experiment
 from .resnet import count_macs, count_parameters
 
@@ -22,6 +22,7 @@ class Contest(Config):
     "Who competes, on what, and which rates are tried"
     experiment: str = "config.yaml"              # beside this file: what all have in common
     networks: dict[str, ModelConfig] = Field(min_length=1)
+    own: dict[str, dict[str, Any]] = Field(default_factory=dict)     # settings of one network alone, where that is what competes
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], dict[str, Any]] = Field(min_length=1)    # settings that change for all networks, such as {"n500": {"data.limit": 500}}
     rates: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(strict=False, min_length=1)
     search: dict[str, Any] = Field(default_factory=dict)     # settings while rates are compared, such as {"training.epochs": 10}
@@ -35,13 +36,14 @@ def read_contest(
     path = Path(path)
     try: contest = make_config(Contest, read_yaml(path.read_text(encoding="utf-8"), str(path)) or {}, str(path))
     except FileNotFoundError: raise ConfigError(f"{path}: there is no such file") from None
+    if unknown := set(contest.own) - set(contest.networks): raise ConfigError(f"{path}: own.{sorted(unknown)[0]}: no network has this name; there are {', '.join(contest.networks)}")
     return contest.model_copy(update=dict(experiment=str(path.parent / contest.experiment)))
 
 def _entry(contest: Contest, network: str, rate: float, name: str, settings: dict, scale: str) -> Experiment:
     "The experiment of one network; its name is <base>/<name>"
     base = load_experiment(contest.experiment, scale=scale)
     model = contest.networks[network].model_dump(mode="json", exclude_unset=True)
-    return load_experiment(contest.experiment, scale=scale, overrides={"model": model, "training.lr": rate, **settings, "name": f"{base.name}/{name}"})
+    return load_experiment(contest.experiment, scale=scale, overrides={"model": model, "training.lr": rate, **settings, **contest.own.get(network, {}), "name": f"{base.name}/{name}"})
 
 # %% ../nbs/lib/contest.ipynb #c007
 def best_rates(
