@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from .features import capture
-from .features import capture
 from .records import CheckpointError
-from .training import evaluation_mode
 from .training import evaluation_mode
 
 # %% ../nbs/lib/transfer.ipynb #c005
