@@ -382,6 +382,8 @@ LARGEST = 8_000_000    # bytes of weights, once rounded, that are published; lar
 def publish(
     folder: str | os.PathLike,  # a finished run
     to: str | os.PathLike | None = None,  # None: experiments/<name>
+    *,
+    weights: bool = True,       # False: figures and predictions alone
 ) -> Path:
     "Copy config, record, history, predictions and the weights of one seed, or in place of large ones some maps, out of a run. The record then names the rounded weights"
     folder = Path(folder); record = read_record(folder)
@@ -394,9 +396,10 @@ def publish(
     to.mkdir(parents=True, exist_ok=True)
     history.to_csv(to / "history.csv")
     if not (to / "config.yaml").exists(): shutil.copyfile(folder / "config.yaml", to / "config.yaml")
-    round_weights(_weights_of(folder, record), weights := to / "weights.safetensors")
-    next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(weights)
-    if weights.stat().st_size > LARGEST: weights.unlink(); _save_maps(folder, to / "maps.safetensors")
+    round_weights(_weights_of(folder, record), file := to / "weights.safetensors")
+    next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(file)
+    if (size := file.stat().st_size) > LARGEST or not weights: file.unlink()
+    if size > LARGEST and weights: _save_maps(folder, to / "maps.safetensors")
     for split in set(record["metrics"]) - {"train"}: save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
     if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
