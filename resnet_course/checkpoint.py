@@ -11,6 +11,7 @@ import os, pickle, warnings, zipfile
 import torch
 
 from .core import replace_file
+from .data import LoaderConfig
 from .records import CheckpointError, History, load_state
 
 # %% ../nbs/lib/checkpoint.ipynb #c005
@@ -43,7 +44,8 @@ def load_checkpoint(
         raise CheckpointError(f"{path}: damaged or not a checkpoint; delete it to start anew") from None
     if not isinstance(saved, dict) or saved.get("format") != 1 or not {"config", "data", "model"} <= saved.keys():
         raise CheckpointError(f"{path}: not a checkpoint of this course; delete it to start anew")
-    begun, now = {**saved["config"], **saved["data"]}, {**state.cfg.model_dump(mode="json"), **state.data}
+    unnamed = {k: field.default for kind in (type(state.cfg), LoaderConfig) for k, field in kind.model_fields.items()}      # settings that came later were at their defaults
+    begun, now = {**unnamed, **saved["config"], **saved["data"]}, {**state.cfg.model_dump(mode="json"), **state.data}
     changed = [f"{k} was {begun.get(k)!r} and is {v!r}" for k, v in now.items() if begun.get(k) != v]
     if changed: raise CheckpointError(f"{path}: the run was begun with other settings: {'; '.join(changed)}; use the old ones or start a new run")
     if saved["threads"] != torch.get_num_threads():

@@ -49,13 +49,13 @@ def _sweep(args: argparse.Namespace, scale: str) -> Result:
     return Result(found, "\n".join(f"{value:12} {accuracies(r)}   {r['run']}" for value, r in found.items()))
 
 def _contest(args: argparse.Namespace, scale: str) -> Result:
-    from resnet_course.contest import read_contest, run_contest, standings
+    from resnet_course.contest import publish_contest, read_contest, run_contest, standings
     from resnet_course.core import ConfigError
-    from resnet_course.experiment import publish
     if args.resume or args.seeds or args.set: raise ConfigError("a contest.yaml is trained as it stands, without --resume, --seeds and --set; the same command goes on with a contest that was stopped")
-    try: runs = run_contest(read_contest(args.config), args.run, scale=scale, progress=not args.quiet)
+    contest = read_contest(args.config)
+    try: runs = run_contest(contest, args.run, scale=scale, progress=not args.quiet)
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; the same command goes on") from None
-    if args.publish: print("published:", *map(str, map(publish, runs.values())), sep="\n  ", file=sys.stderr)
+    if args.publish: print("published:", *publish_contest(contest, next(iter(runs.values())).parent).values(), sep="\n  ", file=sys.stderr)
     table = standings(runs)
     return Result([s._asdict() for s in table], repr(table))
 

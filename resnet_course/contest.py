@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['SEARCH_SEED', 'Contest', 'read_contest', 'best_rates', 'run_contest', 'Standing', 'Standings', 'standings',
-           'published_contest', 'Difference', 'difference']
+           'publish_contest', 'published_contest', 'Difference', 'difference']
 
 # %% ../nbs/lib/contest.ipynb #c002
-import csv, math, os, statistics
+import csv, math, os, shutil, statistics, sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from .core import Config, ConfigError, make_config, replace_file, runs_dir
-from .experiment import Experiment, ModelConfig, load_experiment, make_network, read_record, read_yaml, run_experiment
+from .experiment import Experiment, ModelConfig, _changed, load_experiment, make_network, publish, read_record, read_yaml, run_experiment
 from .resnet import count_macs, count_parameters
 
 # %% ../nbs/lib/contest.ipynb #c005
@@ -39,11 +39,11 @@ def read_contest(
     if unknown := set(contest.own) - set(contest.networks): raise ConfigError(f"{path}: own.{sorted(unknown)[0]}: no network has this name; there are {', '.join(contest.networks)}")
     return contest.model_copy(update=dict(experiment=str(path.parent / contest.experiment)))
 
-def _entry(contest: Contest, network: str, rate: float, name: str, settings: dict, scale: str) -> Experiment:
-    "The experiment of one network; its name is <base>/<name>"
+def _entry(contest: Contest, network: str, rate: float, name: str, settings: dict, scale: str, **last) -> Experiment:
+    "The experiment of one network, <base>/<name>. What the scale changes counts for every variant"
     base = load_experiment(contest.experiment, scale=scale)
     model = contest.networks[network].model_dump(mode="json", exclude_unset=True)
-    return load_experiment(contest.experiment, scale=scale, overrides={"model": model, "training.lr": rate, **settings, **contest.own.get(network, {}), "name": f"{base.name}/{name}"})
+    return load_experiment(contest.experiment, scale=scale, overrides={"model": model, "training.lr": rate, **settings, **contest.own.get(network, {}), **base.scales.get(scale, {}), **last, "name": f"{base.name}/{name}"})
 
 # %% ../nbs/lib/contest.ipynb #c007
 def best_rates(
@@ -59,11 +59,13 @@ def best_rates(
     for network in contest.networks:
         tried = {}
         for rate in contest.rates:
-            entry = _entry(contest, network, rate, f"search_{network}_{rate:g}".replace("-", "m"), {**contest.search, "seeds": [SEARCH_SEED], "test": False}, scale)
-            try: val = {k: s["mean"] for k, s in run_experiment(entry, Path(folder) / entry.name.split("/")[1], progress=progress)["metrics"]["val"].items()}
+            entry = _entry(contest, network, rate, f"search_{network}_{rate:g}".replace("-", "m"), contest.search, scale, seeds=[SEARCH_SEED], test=False)
+            try: val = {k: s["mean"] for k, s in _finished(entry, Path(folder) / entry.name.split("/")[1], progress)["metrics"]["val"].items()}
             except FloatingPointError: val = dict(loss=math.inf, accuracy=0.0)         # it went up: a rate that is too high is no candidate
             tried[rate] = val; rows.append(dict(network=network, rate=rate, val_loss=val["loss"], val_accuracy=val["accuracy"]))
-        chosen[network] = min(tried, key=lambda rate: tried[rate]["loss"])
+        best = chosen[network] = min(tried, key=lambda rate: tried[rate]["loss"])
+        if math.isinf(tried[best]["loss"]): raise ConfigError(f"{contest.experiment}: {network} learns with none of the rates {contest.rates}; try lower ones")
+        if best in (min(contest.rates), max(contest.rates)): print(f"{network}: {best:g} is the {'lowest' if best == min(contest.rates) else 'highest'} rate that was tried; a better one may lie beyond", file=sys.stderr)
     with replace_file(Path(folder) / "search.csv") as tmp, open(tmp, "w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, rows[0], lineterminator="\n"); writer.writeheader(); writer.writerows(rows)
     return chosen
@@ -83,8 +85,13 @@ def run_contest(
     for variant, settings in contest.variants.items():
         for network in contest.networks:
             entry = _entry(contest, network, rates[network], f"{variant}_{network}", settings, scale)
-            runs[variant, network] = folder / f"{variant}_{network}"; run_experiment(entry, runs[variant, network], progress=progress)
+            runs[variant, network] = folder / f"{variant}_{network}"; _finished(entry, runs[variant, network], progress)
     return runs
+
+def _finished(entry: Experiment, here: Path, progress: bool) -> dict:
+    "The record of a run, which is trained where it is not finished yet"
+    if (here / "record.json").exists() and not _changed(entry, load_experiment(here / "config.yaml")) and read_record(here)["seeds"] == list(entry.seeds): return read_record(here)
+    return run_experiment(entry, here, progress=progress)
 
 # %% ../nbs/lib/contest.ipynb #c009
 class Standing(NamedTuple):
@@ -99,6 +106,7 @@ class Standing(NamedTuple):
     train: list[float]     # accuracy on training pictures without augmentation, of each seed
     val: list[float]
     test: list[float]
+    seeds: list[int]
 
     @property
     def gap(self) -> list[float]:
@@ -131,17 +139,36 @@ def standings(
         record = read_record(folder); config = make_config(Experiment, record["config"], str(folder)); about = record["data"]
         net = make_network(config.model, len(about["classes"]), about["shape"][1], begin=False)
         accuracies = [[r["metrics"][split]["accuracy"] for r in record["per_seed"] if split in r["metrics"]] for split in ("train", "val", "test")]
-        rows.append(Standing(variant, network, count_parameters(net), count_macs(net, about["shape"][1]), config.training.lr, [r["epochs"] for r in record["per_seed"]], statistics.fmean(record["seconds"]), *accuracies))
+        rows.append(Standing(variant, network, count_parameters(net), count_macs(net, about["shape"][1]), config.training.lr, [r["epochs"] for r in record["per_seed"]], statistics.fmean(record["seconds"]), *accuracies, record["seeds"]))
+    for row in rows:
+        if row.seeds != (first := next(r for r in rows if r.variant == row.variant)).seeds: raise ConfigError(f"{row.variant}: {first.network} was trained with seeds {first.seeds} and {row.network} with {row.seeds}; train both with the same")
     return rows
+
+# %% ../nbs/lib/contest.ipynb #c010
+def publish_contest(
+    contest: Contest,
+    folder: str | os.PathLike,  # where its runs went
+    *,
+    weights: tuple[tuple[str, str], ...] = (),  # (variant, network) of those whose weights are published too
+) -> dict[tuple[str, str], Path]:
+    "Copy records, histories, predictions and the search out of the runs, beside the contest's file"
+    runs = {(v, n): Path(folder) / f"{v}_{n}" for v in contest.variants for n in contest.networks}; here = Path(contest.experiment).parent
+    out = {key: publish(run, here / run.name, weights=key in weights) for key, run in runs.items()}
+    if (search := Path(folder) / "search.csv").exists(): shutil.copyfile(search, here / "search.csv")
+    return out
 
 def published_contest(
     contest: Contest,
 ) -> dict[tuple[str, str], Path]:
-    "The runs of a contest that lie, published, beside its file; those that were not run are missing"
-    here = Path(contest.experiment).parent; places = {(v, n): here / f"{v}_{n}" for v in contest.variants for n in contest.networks}
-    return {key: place for key, place in places.items() if (place / "record.json").exists()}
+    "The runs that lie, published, beside the contest's file; none, unless all are there and made as the file says"
+    here = Path(contest.experiment).parent; out = {(v, n): here / f"{v}_{n}" for v in contest.variants for n in contest.networks}
+    for (variant, network), place in out.items():
+        if not (place / "record.json").exists(): return {}
+        made = load_experiment(place / "config.yaml")
+        if _changed(made, _entry(contest, network, made.training.lr, f"{variant}_{network}", contest.variants[variant], "full")): return {}
+    return out
 
-# %% ../nbs/lib/contest.ipynb #c010
+# %% ../nbs/lib/contest.ipynb #c011
 class Difference(NamedTuple):
     "Of two rows of figures, seed by seed"
     mean: float
@@ -149,7 +176,7 @@ class Difference(NamedTuple):
     high: float
 
     def __str__(self):
-        what = "one seed: no interval" if math.isnan(self.low) else "inside the noise" if self.low <= 0 <= self.high else "outside the noise"
+        what = "one seed: no interval" if math.isnan(self.low) else "the seeds' interval contains 0" if self.low <= 0 <= self.high else "the seeds' interval excludes 0"
         return f"{self.mean:+.3f}" + ("" if math.isnan(self.low) else f" ({self.low:+.3f} to {self.high:+.3f})") + f", {what}"
 
 def difference(

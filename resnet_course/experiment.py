@@ -168,11 +168,13 @@ def make_network(
 def build(
     experiment: Experiment,
     seed: int,  # of initial weights, order and augmentation
+    *,
+    begin: bool = True,  # as for `make_network`
 ) -> tuple[torch.nn.Module, Loaders]:
     "The untrained network and the loaders of one seed. Raises `ConfigError` for a model that cannot be built"
     loaders = DATASETS[experiment.data.dataset](LoaderConfig(**{**experiment.data.model_dump(exclude={"dataset"}), "seed": seed}))
     torch.manual_seed(seed)
-    model = make_network(experiment.model, len(loaders.classes), loaders.shape[1])
+    model = make_network(experiment.model, len(loaders.classes), loaders.shape[1], begin=begin)
     try:
         with evaluation_mode(model), torch.no_grad(): model(torch.zeros(2, *loaders.shape))        # some mistakes show only now
     except (TypeError, ValueError, RuntimeError) as e: raise ConfigError(f"model: {e}") from None
@@ -218,8 +220,12 @@ def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> 
     if (here / "result.json").exists(): return
     model, loaders = build(experiment, seed)
     _log(here.parent, f"seed {seed} {'goes on' if (here / 'checkpoint.pt').exists() else 'begins'} with {torch.get_num_threads()} threads")
+    from resnet_course.transfer import body_digest
+    begins = body_digest(experiment.model.weights, experiment.model.name) if experiment.model.weights else None
+    if (here / "begun.json").exists() and _read_json(here / "begun.json").get("begins_with") != begins:
+        raise ConfigError(f"{here}: was begun with other weights than {experiment.model.weights} holds now; use another folder")
     if not (here / "begun.json").exists():                    # the code and machine that trained, not those that finished
-        _write_json(here / "begun.json", dict(environment=describe_machine(), code=_commit(), precision=str(
+        _write_json(here / "begun.json", dict(begins_with=begins, environment=describe_machine(), code=_commit(), precision=str(
             pick_precision(experiment.training.precision, loaders.train.device, experiment.training.channels_last))))
     history = fit(model, loaders, experiment.training, folder=here, resume=True, progress=progress)
     said = {split: _ask(model, getattr(loaders, split), loaders.classes, split, experiment.flip_test) for split in ("val", "test") if len(getattr(loaders, split)) and (split == "val" or experiment.test)}
@@ -294,6 +300,7 @@ class SeedRecord(Config):
     weights_sha256: str
     environment: dict[str, Any]       # as `describe_machine` gives it: hardware, threads, versions; no host name
     code: Commit | None               # None outside a checkout
+    begins_with: str | None = None    # SHA-256 over the weights of `model.weights`
     precision: str                    # device, number format, memory format, and why
 
 # %% ../nbs/07_experiments.ipynb #c121
@@ -433,7 +440,7 @@ def rebuild(
     "The trained network of a record and its loaders. Raises `ConfigError` when other data are found than those of the record"
     record = read_record(folder); config = record["config"]; path = _weights_of(Path(folder), record) if weights else None
     data = {**config["data"], "device": device, "eval_limit": eval_limit or config["data"]["eval_limit"]}
-    model, loaders = build(make_config(Experiment, {**config, "data": data}), record["weights_seed"])
+    model, loaders = build(make_config(Experiment, {**config, "data": data}), record["weights_seed"], begin=path is None)
     if loaders.fingerprint != record["data"]["fingerprint"]:
         raise ConfigError(f"{folder}: recorded on {record['data']['source']!r}, but the data found here are {loaders.source!r}; see data/README.md for how to get them")
     return load_model(model, path) if path else model, loaders

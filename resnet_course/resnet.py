@@ -265,7 +265,7 @@ OPTIONS = tuple(name for name in inspect.signature(ResNet).parameters if name no
 def register_model(
     function,  # builds a network; its first argument is num_classes
 ):
-    "Lets `create_model`, experiments and the command line know a network by its function's name; a decorator."
+    "Lets `create_model` know a network by its function's name; a decorator. The course's own, registered so, are known to experiments too."
     MODELS[function.__name__] = function
     return function
 

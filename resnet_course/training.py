@@ -235,7 +235,7 @@ class TrainingConfig(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None             # None: where it helps
     compile: bool = False                         # half a minute first, faster steps afterwards
-    data_parallel: bool = False                   # every GPU of this machine, from one process; several processes are faster
+    data_parallel: bool = False                   # every GPU of this machine, where there are several, from one process
     measure_train: int | None = Field(None, gt=0) # evaluate so many training pictures, un-augmented, after each epoch
 
     @model_validator(mode="after")
@@ -299,7 +299,7 @@ class TrainState:
         if self.precision.device.type == "cpu": keep_memory()
         self.model = self.precision.place(model)
         self.stepped = compiled(self.model) if cfg.compile else self.model               # the same parameters
-        if cfg.data_parallel: self.stepped = nn.DataParallel(self.stepped)
+        if cfg.data_parallel and (gpus := _gpus(self.precision.device)): self.stepped = nn.DataParallel(self.stepped, gpus)
         self.averaged = averaged(self.model, cfg.ema) if cfg.ema else None
         with evaluation_mode(model), torch.no_grad(): self.num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
         self.optimizer = make_optimizer(model, cfg)
@@ -347,6 +347,11 @@ class TrainState:
     def _better(self, new: float, old: float) -> bool: return new < old if self.cfg.monitor == "loss" else new > old
 
 # %% ../nbs/04_training.ipynb #c049
+def _gpus(device: torch.device) -> list[int]:
+    "All GPUs of this machine, the chosen one first; none where there are not several"
+    first, n = device.index or 0, torch.cuda.device_count() if device.type == "cuda" else 0
+    return [first, *(i for i in range(n) if i != first)] if n > 1 else []
+
 def _identity(loaders) -> dict:
     "What must be the same for a run to be continued: the images, their split, order and augmentation"
     return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit", "folder", "in_memory", "num_workers"}))
