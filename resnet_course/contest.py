@@ -21,7 +21,7 @@ from .resnet import count_macs, count_parameters
 class Contest(Config):
     "Who competes, on what, and which rates are tried"
     experiment: str = "config.yaml"              # beside this file: what all have in common
-    networks: dict[str, ModelConfig] = Field(min_length=1)
+    networks: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], ModelConfig] = Field(min_length=1)
     own: dict[str, dict[str, Any]] = Field(default_factory=dict)     # settings of one network alone, where that is what competes
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], dict[str, Any]] = Field(min_length=1)    # settings that change for all networks, such as {"n500": {"data.limit": 500}}
     rates: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(strict=False, min_length=1)

@@ -482,6 +482,7 @@ class Maps(NamedTuple):
 def _save_maps(folder: Path, path: Path, n: int = 64) -> None:
     "Maps of `n` test pictures of a run, in 16 bits"
     model, loaders = rebuild(folder, "cpu", eval_limit=n)
+    if not hasattr(model, "fc"): return                       # a transformer has no maps
     with torch.no_grad(), evaluation_mode(model): maps = torch.cat([model.forward_features(x) for x, _ in loaders.test])
     state = Maps(maps.half().contiguous(), loaders.test.subset.int(), model.fc.weight.detach().clone(), model.fc.bias.detach().clone())
     with replace_file(path) as tmp: save_file(state._asdict(), tmp)

@@ -186,7 +186,7 @@ class NetworkExplorer(Explorer):
         data: Loaders | None = None,     # pictures to choose from; None: CIFAR-10
     ):
         self.data = data or trained("resnet20_cifar10")[1]
-        self.own, self.n = model, 16
+        self.own, self.n, self.asked = model, 16, None
         self.pictures = _test_pictures(model or trained("resnet20_cifar10")[0], self.data, self.n)
 
     def choices(self): return dict(network=[*(["yours"] if self.own is not None else []), *self.networks], stem=["cifar", "imagenet"],
@@ -196,9 +196,13 @@ class NetworkExplorer(Explorer):
         model, state = (self.own, "as you made it") if network == "yours" else _network(network, stem, len(self.data.classes))
         called = network if network == "yours" else f"{network} with the {stem} stem"                 # a stem is no choice for a network that is there
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
-        with torch.no_grad(), capture(model.eval(), names) as kept, _counted(model) as macs:
-            x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device)
-            model(x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear"))
+        asked = (network, stem, size, picture)
+        if asked != self.asked or network == "yours":                                                  # another stage of the same pass needs no other pass; the reader's own network may have changed
+            with torch.no_grad(), capture(model.eval(), names) as kept, _counted(model) as macs:
+                x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device)
+                model(x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear"))
+            self.asked, self.passed = asked, (kept, macs)
+        kept, macs = self.passed
         shapes = [tuple(kept[name].shape[1:]) for name in names]
         fig = _figure(7.6, 4.5); top = fig.add_axes([0, 0.47, 1, 0.53]); top.set_axis_off(); left = 0.0
         for k, (title, (c, h, _)) in enumerate(zip(titles, shapes)):
@@ -319,7 +323,7 @@ class DepthExplorer(Explorer):
         data: Loaders | None = None,  # pictures for the gradients; None: CIFAR-10
     ):
         self.data = data or trained("resnet20_cifar10")[1]
-        i = self.data.test.subset[:4]; self.x, self.y = _normalised(nn.Linear(1, 1), self.data.store.test_images[i], self.data), self.data.store.test_labels[i]
+        i = self.data.test.subset[:2]; self.x, self.y = _normalised(nn.Linear(1, 1), self.data.store.test_images[i], self.data), self.data.store.test_labels[i]
 
     def choices(self): return dict(depth=list(self.depths), shortcuts=True, norm=list(_NORMS))
 
@@ -331,7 +335,7 @@ class DepthExplorer(Explorer):
     def picture(self, depth=56, shortcuts=True, norm="BatchNorm"):
         name = f"{'resnet' if shortcuts else 'plain'}{depth}"; sizes = self.gradients(depth, shortcuts, norm); fig = _figure(8.4, 3.1)
         ax = fig.add_axes([0.09, 0.17, 0.38, 0.7]); ax.plot(range(1, len(sizes) + 1), np.maximum(sizes, 1e-12), color=PALETTE["plain"] if not shortcuts else "#0072B2")
-        ax.set(yscale="log", ylim=(1e-10, 1e6), xlabel="convolution, from the picture on", ylabel="norm of the gradient"); ax.set_title(f"{name}, untrained, norm: {norm}", fontsize=9); _ticks(ax, [1, depth // 2, depth - 1], [1e-9, 1e-6, 1e-3, 1, 1e3])
+        ax.set(yscale="log", ylim=(1e-10, 1e6), xlabel="convolution, from the picture on", ylabel="norm of the gradient"); ax.set_title(f"{name}, untrained, norm: {norm}", fontsize=9); _ticks(ax, [1, depth // 2, depth - 1], []); ax.set_yticks([1e-9, 1e-6, 1e-3, 1, 1e3], ["1e-9", "1e-6", "0.001", "1", "1000"])      # powers as formulas take 50 ms
         curves, found = fig.add_axes([0.57, 0.17, 0.41, 0.7]), []
         for d in self.depths:
             for kind, colour in (("plain", PALETTE["plain"]), ("resnet", "#0072B2")):
@@ -423,8 +427,8 @@ class ThresholdExplorer(Explorer):
         for ax, (x, y), point, names in ((axes[1], self.roc[:2], (false, found), (f"{self.no}s called {self.yes}", f"{self.yes}s found")), (axes[2], self.pr[:2], (found, precision), (f"{self.yes}s found", "precision"))):
             ax.plot(x, y, lw=1); ax.plot(*point, "o", color="#D55E00"); ax.set(xlabel=names[0], ylabel=names[1], xlim=(-0.03, 1.03), ylim=(-0.03 if ax is axes[1] else 0.4, 1.03))
         axes[3].plot(self.grid, cost, lw=1); axes[3].plot(threshold, here, "o", color="#D55E00"); axes[3].axvline(best, ls=":", color="#999999"); axes[3].set(xlabel="threshold", ylabel="cost", ylim=(0, 1.1 * max(cost.min() * 4, here, 10)))
-        for ax in axes[1:3]: _ticks(ax, [0, 0.5, 1], [0, 0.5, 1] if ax is axes[1] else [0.5, 1])
-        top = axes[3].get_ylim()[1]; _ticks(axes[3], [0, 0.5, 1], [0, 50 * round(top / 100), 50 * (round(top / 100) * 2 or 1)])
+        for ax in axes[1:3]: _ticks(ax, [0, 1], [0, 1] if ax is axes[1] else [0.5, 1])
+        top = axes[3].get_ylim()[1]; _ticks(axes[3], [0, 1], [0, 50 * round(top / 100), 50 * (round(top / 100) * 2 or 1)])
         fig.text(0.5, 0.94, f"threshold {threshold:.2f}: {int(m[1, 0])} missed, {int(m[0, 1])} false alarms, cost {here}; least cost at {best:.2f}", ha="center", fontsize=10)
         changed = ((self.p.answers != q.answers).nonzero().view(-1)); moved = f"{len(changed)} answers differ from those at one half"
         fig.text(0.01, 0.33, moved + (":" if len(changed) else ""), fontsize=8)
