@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from .core import Config, ConfigError, make_config, replace_file, runs_dir
-from .experiment import Experiment, ModelConfig, _changed, load_experiment, make_network, publish, read_record, read_yaml, run_experiment
+from .experiment import Experiment, ModelConfig, _changed, _finished, load_experiment, make_network, publish, read_record, read_yaml
 from .resnet import count_macs, count_parameters
 
 # %% ../nbs/lib/contest.ipynb #c005
@@ -87,11 +87,6 @@ def run_contest(
             entry = _entry(contest, network, rates[network], f"{variant}_{network}", settings, scale)
             runs[variant, network] = folder / f"{variant}_{network}"; _finished(entry, runs[variant, network], progress)
     return runs
-
-def _finished(entry: Experiment, here: Path, progress: bool) -> dict:
-    "The record of a run, which is trained where it is not finished yet"
-    if (here / "record.json").exists() and not _changed(entry, load_experiment(here / "config.yaml")) and read_record(here)["seeds"] == list(entry.seeds): return read_record(here)
-    return run_experiment(entry, here, progress=progress)
 
 # %% ../nbs/lib/contest.ipynb #c009
 class Standing(NamedTuple):

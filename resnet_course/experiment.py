@@ -378,10 +378,14 @@ def sweep(
     base = load_experiment(path, scale=scale); folder = Path(folder or runs_dir() / base.name); runs = {}
     plans = {value: load_experiment(path, scale=scale, overrides={**(overrides or {}), key: value, "name": f"{base.name}/{str(value).lower()}"}) for value in values}     # a wrong value is named before hours are spent
     for value, experiment in plans.items():
-        runs[value] = here = folder / str(value)
-        if (here / "record.json").exists() and not _changed(experiment, load_experiment(here / "config.yaml")) and read_record(here)["seeds"] == list(experiment.seeds): continue
-        run_experiment(experiment, here, progress=progress)
+        runs[value] = folder / str(value); _finished(experiment, runs[value], progress)
     return runs
+
+def _finished(experiment: Experiment, here: Path, progress: bool) -> dict:
+    "The record of a run, which is trained where it is not finished yet"
+    if (here / "record.json").exists() and not _changed(experiment, load_experiment(here / "config.yaml")):
+        if (record := read_record(here))["seeds"] == list(experiment.seeds): return record
+    return run_experiment(experiment, here, progress=progress)
 
 # %% ../nbs/07_experiments.ipynb #c033
 LARGEST = 8_000_000    # bytes of weights, once rounded, that are published; larger ones would weigh on every clone

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from .features import capture
-from .records import CheckpointError
+from .records import CheckpointError, load_state
 from .training import evaluation_mode
 
 # %% ../nbs/lib/transfer.ipynb #c005
@@ -27,14 +27,9 @@ def load_body(
     name: str = "",             # the network's, where torchvision is asked
 ) -> nn.Module:
     "Load all weights but the head's, by name. Raises `CheckpointError` for a damaged file or another architecture, `ConfigError` for an unknown experiment"
-    state = {k: v for k, v in _state(source, name).items() if not k.startswith(HEADS)}
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith(HEADS)}
-    wrong = [f"{k} is {tuple(v.shape)} there and {tuple(own[k].shape)} in the model" for k, v in state.items() if k in own and v.shape != own[k].shape]
-    counts = lambda k: k.endswith(".num_batches_tracked")      # old files and frozen parts have none, and nothing depends on it
-    wrong += [f"{k} is missing there" for k in own if k not in state and not counts(k)] + [f"{k} is unknown to the model" for k in state if k not in own and not counts(k)]
-    if wrong: raise CheckpointError(f"{source}: weights of another architecture; {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
-    model.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
-    return model
+    spare = lambda k: k.startswith(HEADS) or k.endswith(".num_batches_tracked")      # new classes need a new head; old files and frozen parts count no batches
+    own = {k: v for k, v in model.state_dict().items() if spare(k)}
+    return load_state(model, {**own, **{k: v for k, v in _state(source, name).items() if not spare(k)}}, source)
 
 def body_digest(
     source: str | os.PathLike,  # as for `load_body`
