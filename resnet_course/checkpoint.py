@@ -12,6 +12,7 @@ import torch
 
 from .core import replace_file
 from .data import LoaderConfig
+from .distributed import gathered, rank, world_size
 from .records import CheckpointError, History, load_state
 
 # %% ../nbs/lib/checkpoint.ipynb #c005
@@ -19,14 +20,15 @@ def save_checkpoint(
     state,                    # a `TrainState`
     path: str | os.PathLike,  # usually <run>/checkpoint.pt
 ) -> None:
-    "Write `state` so that training can continue bit for bit; whole or not at all"
-    m = state.means
-    cuda = torch.cuda.get_rng_state_all() if state.precision.device.type == "cuda" else []
+    "Write `state` so that training can continue bit for bit; whole or not at all. With several processes all call it, and the first writes"
+    m, cuda = state.means.over_ranks(), state.precision.device.type == "cuda"
+    rng = gathered(dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None))
+    if rank(): return
     with replace_file(path) as tmp:
         torch.save(dict(
             format=1, config=state.cfg.model_dump(mode="json"), data=state.data, threads=torch.get_num_threads(),
             model=state.model.state_dict(), optimizer=state.optimizer.state_dict(), schedulers=[s.state_dict() for s in state.schedulers],
-            plateau=state.plateau.state_dict() if state.plateau else None, averaged=state.averaged.state_dict() if state.averaged else None, scaler=state.scaler.state_dict(), rng=dict(cpu=torch.get_rng_state(), cuda=cuda),
+            plateau=state.plateau.state_dict() if state.plateau else None, averaged=state.averaged.state_dict() if state.averaged else None, scaler=state.scaler.state_dict(), processes=world_size(), rng=rng,
             epoch=state.epoch, batch=state.batch, means=dict(totals=m.totals, n=m.n, num_classes=m.num_classes), seconds=state.seconds, lr=state.lr,
             history=list(state.history), best=state.best), tmp)
 
@@ -50,14 +52,18 @@ def load_checkpoint(
     if changed: raise CheckpointError(f"{path}: the run was begun with other settings: {'; '.join(changed)}; use the old ones or start a new run")
     if saved["threads"] != torch.get_num_threads():
         warnings.warn(f"this run was begun with {saved['threads']} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ", stacklevel=2)
+    if (processes := saved.get("processes", 1)) != world_size():
+        warnings.warn(f"this run was begun with {processes} processes and goes on with {world_size()}: sums are taken in another order, and BatchNorm sees other shares, so its digits will differ", stacklevel=2)
     load_state(state.model, saved["model"], path)
     state.optimizer.load_state_dict(saved["optimizer"])
     for s, sd in zip(state.schedulers, saved["schedulers"]): s.load_state_dict(sd)
     if state.plateau: state.plateau.load_state_dict(saved["plateau"])
     if state.averaged: state.averaged.load_state_dict(saved["averaged"])
     if state.scaler.is_enabled(): state.scaler.load_state_dict(saved["scaler"])
-    torch.set_rng_state(saved["rng"]["cpu"].cpu())
-    if saved["rng"]["cuda"] and state.precision.device.type == "cuda": torch.cuda.set_rng_state_all([t.cpu() for t in saved["rng"]["cuda"]])
+    rng = saved["rng"][rank() % processes] if "processes" in saved else saved["rng"]      # a dict before there could be several
+    torch.set_rng_state(rng["cpu"].cpu())
+    if rng["cuda"] is not None and len(rng["cuda"]) and state.precision.device.type == "cuda": torch.cuda.set_rng_state((rng["cuda"] if "processes" in saved else rng["cuda"][0]).cpu())
     for name in ("epoch", "batch", "seconds", "lr", "best"): setattr(state, name, saved[name])
-    vars(state.means).update(saved["means"]); state.history = History(saved["history"])
+    if rank() == 0: vars(state.means).update(saved["means"])     # the sums of all processes; the others begin at nothing
+    state.history = History(saved["history"])
     return state

@@ -18,7 +18,14 @@ class Result(NamedTuple):
     code: int = 0              # exit code
 
 def _train(args: argparse.Namespace) -> Result:
-    from resnet_course.core import ConfigError, make_config, scale
+    from resnet_course.distributed import process_group, rank
+    with process_group():                                          # of torchrun's processes; alone, nothing happens here
+        result = _trained(args)
+        return result if rank() == 0 else Result(None, "")         # one of them speaks
+
+def _trained(args: argparse.Namespace) -> Result:
+    from resnet_course.core import ConfigError, make_config, runs_dir, scale
+    from resnet_course.distributed import rank, world_size
     from resnet_course.experiment import Experiment, load_experiment, new_run_folder, publish, run_experiment
     chosen = args.scale or (scale() if os.environ.get("RESNET_COURSE_SCALE") else "full")
     if args.sweep: return _sweep(args, chosen)
@@ -28,22 +35,23 @@ def _train(args: argparse.Namespace) -> Result:
     elif args.config: experiment, folder = load_experiment(args.config, scale=chosen, overrides=dict(map(_override, args.set))), args.run
     else: raise ConfigError("name a config file, or a run to resume with --resume RUN")
     if args.seeds: experiment = make_config(Experiment, {**experiment.model_dump(), "seeds": args.seeds}, "--seeds")
-    folder = folder or new_run_folder(experiment)
-    print(f"run folder: {folder}", file=sys.stderr)
+    folder = folder or (new_run_folder(experiment) if world_size() == 1 else runs_dir() / experiment.name)     # several find it again when they are restarted
+    if rank() == 0: print(f"run folder: {folder}", file=sys.stderr)
     try: record = run_experiment(experiment, folder, progress=not args.quiet)
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; go on with: resnet-course train --resume {folder}") from None
-    if args.publish: print(f"published: {publish(folder)}", file=sys.stderr)
+    if args.publish and rank() == 0: print(f"published: {publish(folder)}", file=sys.stderr)
     return Result(dict(run=str(folder), name=record["name"], seeds=record["seeds"], data=record["data"]["source"], metrics=record["metrics"]))
 
 def _sweep(args: argparse.Namespace, scale: str) -> Result:
     from resnet_course.core import ConfigError
+    from resnet_course.distributed import rank
     from resnet_course.experiment import publish, read_record, read_yaml, sweep
     key, equals, values = args.sweep.partition("=")
     if not (key and equals and values): raise ConfigError(f"--sweep {args.sweep!r}: expected KEY=A,B,C, such as model.name=plain20,resnet20")
     if not args.config or args.resume or args.seeds: raise ConfigError("--sweep takes a config file, without --resume and --seeds; the same command goes on with a sweep that was stopped")
     try: runs = sweep(args.config, key, [read_yaml(v, f"--sweep {key}") for v in values.split(",")], args.run, scale=scale, overrides=dict(map(_override, args.set)), progress=not args.quiet)
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; the same command goes on") from None
-    if args.publish: print("published:", *map(str, map(publish, runs.values())), sep="\n  ", file=sys.stderr)
+    if args.publish and rank() == 0: print("published:", *map(str, map(publish, runs.values())), sep="\n  ", file=sys.stderr)
     found = {str(value): dict(run=str(run), **{k: v for k, v in read_record(run).items() if k in ("name", "seeds", "metrics")}) for value, run in runs.items()}
     accuracies = lambda r: ", ".join(f"{split} accuracy {100 * m['accuracy']['mean']:.2f} %" for split, m in r["metrics"].items())
     return Result(found, "\n".join(f"{value:12} {accuracies(r)}   {r['run']}" for value, r in found.items()))
@@ -51,11 +59,12 @@ def _sweep(args: argparse.Namespace, scale: str) -> Result:
 def _contest(args: argparse.Namespace, scale: str) -> Result:
     from resnet_course.contest import publish_contest, read_contest, run_contest, standings
     from resnet_course.core import ConfigError
+    from resnet_course.distributed import rank
     if args.resume or args.seeds or args.set: raise ConfigError("a contest.yaml is trained as it stands, without --resume, --seeds and --set; the same command goes on with a contest that was stopped")
     contest = read_contest(args.config)
     try: runs = run_contest(contest, args.run, scale=scale, progress=not args.quiet)
     except KeyboardInterrupt as e: raise KeyboardInterrupt(f"{str(e).split(';')[0] or 'stopped'}; the same command goes on") from None
-    if args.publish: print("published:", *publish_contest(contest, next(iter(runs.values())).parent).values(), sep="\n  ", file=sys.stderr)
+    if args.publish and rank() == 0: print("published:", *publish_contest(contest, next(iter(runs.values())).parent).values(), sep="\n  ", file=sys.stderr)
     table = standings(runs)
     return Result([s._asdict() for s in table], repr(table))
 
@@ -141,10 +150,10 @@ def seed_list(text: str) -> list[int]:
 def _add_results(commands) -> None:
     "The commands that make results and measure them again"
     train = _command(commands, "train", _train, "Train an experiment from its config.yaml.", "experiments/resnet20_cifar10/config.yaml\nconfig.yaml --seeds 0,1,2 --set training.epochs=5\nconfig.yaml --sweep model.name=plain20,resnet20\n--resume runs/shapes-20260101-120000",
-                     "Ctrl-C saves and says how to go on. A run goes to runs/<name>-<time>/; the same\nfile, seeds, commit and machine give the same digits.")
+                     "Ctrl-C saves and says how to go on. A run goes to runs/<name>-<time>/; the same\nfile, seeds, commit and machine give the same digits. Several GPUs (lesson 15):\n  torchrun --nproc-per-node=4 -m resnet_course train config.yaml\ngoes to runs/<name>/; the same command goes on with it. torchrun takes --run for an\noption of its own: say --folder.")
     train.add_argument("config", nargs="?", type=Path, help="a YAML file; contest.yaml trains all the networks that it names")
     train.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
-    train.add_argument("--run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>; a sweep: runs/<name>)")
+    train.add_argument("--run", "--folder", dest="run", type=Path, metavar="FOLDER", help="where the run goes (default: runs/<name>-<time>; a sweep, or several processes: runs/<name>)")
     train.add_argument("--seeds", type=seed_list, metavar="0,1,2", help="in place of the file's; with --resume, seeds can be added")
     train.add_argument("--scale", choices=["smoke", "laptop", "full"], help="apply the file's section for this scale (default: RESNET_COURSE_SCALE, else full)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting, such as training.epochs=5")
@@ -252,8 +261,10 @@ def _run(argv: list[str]) -> Result:
     except ImportError as e: message, code = f"{e}; resnet-course doctor says what to install", 2
     except RecursionError: message, code = "a file is nested too deeply to be read", 2
     except (RuntimeError, MemoryError) as e:
-        if not isinstance(e, MemoryError) and not re.search("out of memory|can't allocate memory", str(e)): raise
-        message, code = "out of memory; lower data.batch_size or data.eval_batch_size, or take another device", 2
+        if isinstance(e, MemoryError) or re.search("out of memory|can't allocate memory", str(e)): message = "out of memory; lower data.batch_size or data.eval_batch_size, or take another device"
+        elif "WORLD_SIZE" in os.environ and re.search("(?i)gloo|nccl|connection|timed? ?out|heartbeat", str(e)): message = f"another process of this training ended or fell silent ({str(e).splitlines()[0][-120:]}); torchrun starts all of them again from the last checkpoint, if --max-restarts allows"
+        else: raise
+        code = 2
     print(f"resnet-course: {message}" if code == 2 else message, file=sys.stderr)
     return Result(dict(error=message), "", code)
 

@@ -144,11 +144,11 @@ def publish_contest(
     contest: Contest,
     folder: str | os.PathLike,  # where its runs went
     *,
-    weights: tuple[tuple[str, str], ...] = (),  # (variant, network) of those whose weights are published too
+    weights: tuple[tuple[str, str], ...] = (),  # (variant, network) of those whose weights and answers are published too
 ) -> dict[tuple[str, str], Path]:
-    "Copy records, histories, predictions and the search out of the runs, beside the contest's file"
+    "Copy records, histories and the search out of the runs, beside the contest's file"
     runs = {(v, n): Path(folder) / f"{v}_{n}" for v in contest.variants for n in contest.networks}; here = Path(contest.experiment).parent
-    out = {key: publish(run, here / run.name, weights=key in weights) for key, run in runs.items()}
+    out = {key: publish(run, here / run.name, weights=key in weights, predictions=key in weights) for key, run in runs.items()}
     if (search := Path(folder) / "search.csv").exists(): shutil.copyfile(search, here / "search.csv")
     return out
 

@@ -71,7 +71,7 @@ def predict(
             logits.append(out.float().cpu()); targets.append(y.cpu())
     if not logits: raise ValueError(f"{name}: no samples; was the split empty?")
     n = sum(map(len, targets))
-    return Predictions(torch.cat(logits), torch.cat(targets), loader.subset.clone() if hasattr(loader, "subset") else torch.arange(n), list(classes), name)
+    return Predictions(torch.cat(logits), torch.cat(targets), torch.cat([loader.indices(0, b) for b in range(len(loader))]) if hasattr(loader, "indices") else torch.arange(n), list(classes), name)
 
 # %% ../nbs/05_evaluation.ipynb #c011
 def save_predictions(

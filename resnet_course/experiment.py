@@ -9,20 +9,21 @@ __all__ = ['DATASETS', 'FIGURES', 'LARGEST', 'DataConfig', 'ModelOptions', 'Mode
            'rebuild', 'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
 
 # %% ../nbs/07_experiments.ipynb #c003
-import copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
+import contextlib, copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
 from pathlib import Path
-from typing import Annotated, Any, Iterable, Literal, NamedTuple
+from typing import Annotated, Any, Iterable, Iterator, Literal, NamedTuple
 
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import Field, field_validator, model_validator, with_config
+from pydantic import Field, ValidationError, field_validator, model_validator, with_config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict     # typing's own cannot be checked before Python 3.12
 
-from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, make_config, replace_file, repo_root, runs_dir
+from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, generator, make_config, replace_file, repo_root, runs_dir
 from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_folder_loaders, create_pets_loaders
+from .distributed import from_first, gathered, rank, world_size
 from .evaluation import Predictions, load_predictions, predict, save_predictions, summary
 from .records import CheckpointError, History, load_model, round_weights, save_model
 from .resnet import MODELS, create_model, model_options
@@ -172,7 +173,11 @@ def build(
     begin: bool = True,  # as for `make_network`
 ) -> tuple[torch.nn.Module, Loaders]:
     "The untrained network and the loaders of one seed. Raises `ConfigError` for a model that cannot be built"
-    loaders = DATASETS[experiment.data.dataset](LoaderConfig(**{**experiment.data.model_dump(exclude={"dataset"}), "seed": seed}))
+    given = experiment.data.model_dump(exclude={"dataset"})
+    if world_size() > 1: given.update(rank=rank(), world_size=world_size(), device="cuda" if torch.cuda.is_available() else "cpu")
+    try: config = LoaderConfig(**{**given, "seed": seed})
+    except ValidationError as e: raise ConfigError(f"data: {e.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    loaders = DATASETS[experiment.data.dataset](config)
     torch.manual_seed(seed)
     model = make_network(experiment.model, len(loaders.classes), loaders.shape[1], begin=begin)
     try:
@@ -199,16 +204,15 @@ def run_experiment(
     "Train every seed, test each once, and write the record. Called again with the same folder it goes on where it was"
     folder = Path(folder) if folder else new_run_folder(experiment)
     build(experiment, experiment.seeds[0])                    # what cannot be built leaves no folder behind
-    folder.mkdir(parents=True, exist_ok=True)
-    try: lock = FileLock(folder / ".lock").acquire(blocking=False)
-    except Timeout: raise ConfigError(f"{folder}: another process is training here; wait for it, or choose another folder") from None
-    with lock:
-        _claim(experiment, folder)
+    with _claim(experiment, folder) if rank() == 0 else contextlib.nullcontext():
         for seed in experiment.seeds:
             try: _run_seed(experiment, seed, folder / f"seed{seed}", progress)
             except BaseException as e: _log(folder, f"seed {seed} stopped: {e or type(e).__name__}"); raise
-    record = make_record(folder)
-    _write_json(folder / "record.json", record)
+        return from_first(_finish(folder, experiment) if rank() == 0 else None)
+
+def _finish(folder: Path, experiment: Experiment) -> dict:
+    "The record of a run whose seeds are all trained, and its figures"
+    _write_json(folder / "record.json", record := make_record(folder))
     if experiment.results:
         from resnet_course.report import make_figures
         make_figures(folder)
@@ -217,44 +221,53 @@ def run_experiment(
 # %% ../nbs/07_experiments.ipynb #c018
 def _run_seed(experiment: Experiment, seed: int, here: Path, progress: bool) -> None:
     "Train and test one seed, unless that was done already"
-    if (here / "result.json").exists(): return
+    if from_first((here / "result.json").exists()): return
     model, loaders = build(experiment, seed)
-    _log(here.parent, f"seed {seed} {'goes on' if (here / 'checkpoint.pt').exists() else 'begins'} with {torch.get_num_threads()} threads")
+    if rank(): torch.manual_seed(generator(seed, rank()).initial_seed())     # dropout draws of its own in every process
+    _log(here.parent, f"seed {seed} {'goes on' if (here / 'checkpoint.pt').exists() else 'begins'} with {torch.get_num_threads()} threads" + (f" in each of {world_size()} processes" if world_size() > 1 else ""))
     from resnet_course.transfer import body_digest
     begins = body_digest(experiment.model.weights, experiment.model.name) if experiment.model.weights else None
     if (here / "begun.json").exists() and _read_json(here / "begun.json").get("begins_with") != begins:
         raise ConfigError(f"{here}: was begun with other weights than {experiment.model.weights} holds now; use another folder")
-    if not (here / "begun.json").exists():                    # the code and machine that trained, not those that finished
-        _write_json(here / "begun.json", dict(begins_with=begins, environment=describe_machine(), code=_commit(), precision=str(
+    if rank() == 0 and not (here / "begun.json").exists():    # the code and machine that trained, not those that finished
+        _write_json(here / "begun.json", dict(begins_with=begins, environment=dict(describe_machine(), processes=world_size()), code=_commit(), precision=str(
             pick_precision(experiment.training.precision, loaders.train.device, experiment.training.channels_last))))
     history = fit(model, loaders, experiment.training, folder=here, resume=True, progress=progress)
-    said = {split: _ask(model, getattr(loaders, split), loaders.classes, split, experiment.flip_test) for split in ("val", "test") if len(getattr(loaders, split)) and (split == "val" or experiment.test)}
+    said = {split: _ask(model, getattr(loaders, split), loaders.classes, split, experiment.flip_test) for split in ("val", "test") if getattr(loaders, split).num_samples and (split == "val" or experiment.test)}
     metrics = {split: summary(p) for split, p in said.items()}
     if experiment.training.measure_train: metrics["train"] = summary(_ask(model, loaders.clean(), loaders.classes, "train", experiment.flip_test))
+    if rank(): return                                         # one process writes
     for split, p in said.items(): save_predictions(p, here / f"{split}.safetensors")
     save_model(model, here / "weights.safetensors", experiment=experiment.name, seed=str(seed))
     _write_json(here / "result.json", dict(
         seed=seed, metrics=metrics, epochs=len(history), seconds=round(sum(history.column("seconds")), 1), weights_sha256=_sha256(here / "weights.safetensors"),
-        data=dict(source=loaders.source, fingerprint=loaders.fingerprint, train=loaders.train.num_samples, val=loaders.val.n, test=loaders.test.n,
+        data=dict(source=loaders.source, fingerprint=loaders.fingerprint, train=loaders.train.num_samples, val=loaders.val.num_samples, test=loaders.test.num_samples,
                   classes=loaders.classes, shape=loaders.shape, mean=loaders.mean, std=loaders.std),
         **_read_json(here / "begun.json")))
     _log(here.parent, f"seed {seed} finished: " + ", ".join(f"{split} accuracy {m['accuracy']:.4f}" for split, m in metrics.items()))
 
 def _ask(model: torch.nn.Module, loader, classes: list[str], split: str, flip: bool) -> Predictions:
-    "What the network says to a split, in fp32, without the 19-bit products that a GPU's convolutions use by default"
+    "What the network says to a split, in fp32, without the 19-bit products that a GPU's convolutions use by default. Each process asks about its part, and gets all answers"
     precision = pick_precision("fp32", loader.device)
-    with torch.backends.cudnn.flags(allow_tf32=False): return predict(precision.place(model), loader, classes, precision=precision, flip=flip, name=split)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        part = predict(precision.place(model), loader, classes, precision=precision, flip=flip, name=split) if len(loader) else None
+    parts = [p for p in gathered(part) if p is not None]
+    return Predictions(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "targets", "indices")), list(classes), split)
 
 # %% ../nbs/07_experiments.ipynb #c019
 def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()
 
-def _claim(experiment: Experiment, folder: Path) -> None:
-    "Write the run's config, or see that the folder belongs to this experiment; what decides no digit may change, and seeds may be added"
-    path = folder / "config.yaml"
-    if path.exists():
-        if changed := _changed(experiment, load_experiment(path)):
+@contextlib.contextmanager
+def _claim(experiment: Experiment, folder: Path) -> Iterator[None]:
+    "Hold the folder against other runs. Write the run's config, or see that the folder belongs to this experiment; what decides no digit may change, and seeds may be added"
+    folder.mkdir(parents=True, exist_ok=True)
+    try: lock = FileLock(folder / ".lock").acquire(blocking=False)
+    except Timeout: raise ConfigError(f"{folder}: another process is training here; wait for it, or choose another folder") from None
+    with lock:
+        if (path := folder / "config.yaml").exists() and (changed := _changed(experiment, load_experiment(path))):
             raise ConfigError(f"{folder}: holds a run with another {changed}; use its own config.yaml or another folder")
-    with replace_file(path) as tmp: tmp.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        with replace_file(path) as tmp: tmp.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        yield
 
 def _changed(one: Experiment, other: Experiment) -> str:
     "Names of the sections that decide the digits of a seed and are not the same"
@@ -273,6 +286,7 @@ def _commit() -> dict | None:
     return dict(commit=head.stdout.strip(), dirty=bool(status.stdout.strip())) if head.returncode == 0 else None
 
 def _log(folder: Path, text: str) -> None:
+    if rank(): return
     with open(folder / "log.txt", "a", encoding="utf-8") as f: f.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
 # %% ../nbs/07_experiments.ipynb #c120
@@ -394,7 +408,8 @@ def publish(
     folder: str | os.PathLike,  # a finished run
     to: str | os.PathLike | None = None,  # None: experiments/<name>
     *,
-    weights: bool = True,       # False: figures and predictions alone
+    weights: bool = True,       # False: no network, and nothing in its place
+    predictions: bool = True,   # False: no answers to single pictures
 ) -> Path:
     "Copy config, record, history, predictions and the weights of one seed, or in place of large ones some maps, out of a run. The record then names the rounded weights"
     folder = Path(folder); record = read_record(folder)
@@ -411,7 +426,7 @@ def publish(
     next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(file)
     if (size := file.stat().st_size) > LARGEST or not weights: file.unlink()
     if size > LARGEST and weights: _save_maps(folder, to / "maps.safetensors")
-    for split in set(record["metrics"]) - {"train"}: save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
+    for split in set(record["metrics"]) - {"train"} if predictions else (): save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
     if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
     return to

@@ -55,11 +55,11 @@ class Progress:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list]:
-    "A list that is no longer empty once Ctrl-C (or SIGTERM) came; a second one stops at once"
+    "A list that is no longer empty once Ctrl-C (or SIGTERM) came; the same once more stops at once"
     asked = []
     if threading.current_thread() is not threading.main_thread(): yield asked; return
     def handler(number, frame):
-        if asked: raise KeyboardInterrupt
+        if number in asked: raise KeyboardInterrupt      # torchrun sends SIGTERM on top of the terminal's own Ctrl-C
         asked.append(number)
     old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
     try: yield asked

@@ -22,6 +22,7 @@ from torch.optim import lr_scheduler
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .core import Config, cpu_features, pick_device
+from .distributed import agreed, gathered, parallel, rank, share_buffers, synchronised, world_size
 from .progress import Progress, stop_requests
 from .recipes import averaged, mixed
 from .records import CheckpointError, History, load_model, load_state, save_model
@@ -61,6 +62,13 @@ class Means:
         sums = torch.stack([loss.detach().float() * n, hits[:, 0].sum().float(), hits.any(1).sum().float()])
         self.totals = sums if self.totals is None else self.totals + sums
         self.n, self.num_classes = self.n + n, logits.shape[1]
+
+    def over_ranks(self) -> "Means":
+        "The sums over all processes, the same on each; `self` where there is one process"
+        if world_size() == 1: return self
+        parts = gathered((self.totals.tolist() if self.n else [0.0] * 3, self.n, self.num_classes)); out = Means()
+        out.totals, out.n, out.num_classes = torch.tensor([p[0] for p in parts], dtype=torch.float64).sum(0), sum(p[1] for p in parts), max(p[2] for p in parts)
+        return out
 
     def result(self) -> dict[str, float]:
         "Means over all samples so far: loss, accuracy and, with more than five classes, top5"
@@ -133,7 +141,8 @@ def train_steps(
     for x, y in batches:
         model.train()                       # here, not before the loop: the consumer may have evaluated meanwhile
         optimizer.zero_grad(set_to_none=True)
-        parts = [_part(model, *part, len(part[1]) / len(y), precision, loss_fn, scaler) for part in zip(x.chunk(accumulate), y.chunk(accumulate))]
+        shares = list(zip(x.chunk(accumulate), y.chunk(accumulate)))
+        parts = [_part(model, *part, len(part[1]) / len(y), precision, loss_fn, scaler, last=part is shares[-1]) for part in shares]
         if clip_norm is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
@@ -143,9 +152,9 @@ def train_steps(
         losses, logits = zip(*parts)
         yield Step(sum(losses), torch.cat(logits), y, lr)
 
-def _part(model, x, y, share, precision, loss_fn, scaler) -> tuple[Tensor, Tensor]:
-    "Forward and backward of a part of a batch: its share of the mean loss, and its logits, detached"
-    with torch.enable_grad():
+def _part(model, x, y, share, precision, loss_fn, scaler, last) -> tuple[Tensor, Tensor]:
+    "Forward and backward of a part of a batch: its share of the mean loss, and its logits, detached. Processes exchange gradients after the last part alone"
+    with torch.enable_grad(), model.no_sync() if hasattr(model, "no_sync") and not last else contextlib.nullcontext():
         with precision.autocast() if precision else contextlib.nullcontext(): logits = model(x)
         logits = logits.float()
         check_targets(y, logits.shape[1])
@@ -193,6 +202,7 @@ def evaluate_classification(
     *,
     precision: Precision | None = None,  # None: fp32 as the model lies
     loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    all_ranks: bool = False,             # `loader` serves this process's part of a split (lesson 15): the means of all parts
 ) -> dict[str, float]:
     "Sample-weighted means of loss, accuracy and top5 in evaluation mode; leaves modes and BatchNorm statistics as they were"
     means, autocast = Means(), precision.autocast if precision else contextlib.nullcontext
@@ -202,7 +212,7 @@ def evaluate_classification(
             logits = logits.float()
             check_targets(y, logits.shape[1])
             means.add(loss_fn(logits, y), logits, y)
-    return means.result()
+    return (means.over_ranks() if all_ranks else means).result()
 
 # %% ../nbs/04_training.ipynb #c037
 class TrainingConfig(Config):
@@ -236,6 +246,7 @@ class TrainingConfig(Config):
     channels_last: bool | None = None             # None: where it helps
     compile: bool = False                         # half a minute first, faster steps afterwards
     data_parallel: bool = False                   # every GPU of this machine, where there are several, from one process
+    sync_bn: bool = False                         # BatchNorm over the pictures of all processes (lesson 15), not over each one's own
     measure_train: int | None = Field(None, gt=0) # evaluate so many training pictures, un-augmented, after each epoch
 
     @model_validator(mode="after")
@@ -297,9 +308,10 @@ class TrainState:
         self.cfg, self.steps_per_epoch, self.data = cfg, len(loaders.train), _identity(loaders)
         self.precision = pick_precision(cfg.precision, loaders.train.device, cfg.channels_last)
         if self.precision.device.type == "cpu": keep_memory()
-        self.model = self.precision.place(model)
+        self.model = self.precision.place(synchronised(model, loaders.train.device) if cfg.sync_bn else model)
         self.stepped = compiled(self.model) if cfg.compile else self.model               # the same parameters
         if cfg.data_parallel and (gpus := _gpus(self.precision.device)): self.stepped = nn.DataParallel(self.stepped, gpus)
+        if world_size() > 1: self.stepped = parallel(self.stepped)
         self.averaged = averaged(self.model, cfg.ema) if cfg.ema else None
         with evaluation_mode(model), torch.no_grad(): self.num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
         self.optimizer = make_optimizer(model, cfg)
@@ -322,6 +334,11 @@ class TrainState:
         if self.averaged: self.averaged.update_parameters(self.model)
 
     @property
+    def may_pause(self) -> bool:
+        "Several processes ask each other only after every tenth step whether to save or to stop"
+        return world_size() == 1 or self.batch % 10 == 0
+
+    @property
     def done(self) -> bool:
         "Is there nothing left to train?"
         since_best = self.epoch - self.best["epoch"] if self.best else 0
@@ -332,7 +349,7 @@ class TrainState:
         clean: dict[str, float] | None = None,  # figures on training pictures without augmentation, where they were asked for
     ) -> None:
         "Write the epoch's row, remember the best weights, step the plateau schedule. Raises `FloatingPointError` for a loss that is no number"
-        train = self.means.result()
+        train = self.means.over_ranks().result()
         for split, figures in (("training", train), ("validation", val)):
             if not math.isfinite(figures.get("loss", 0.0)): raise FloatingPointError(f"the {split} loss of epoch {self.epoch + 1} is {figures['loss']}; lower lr ({self.cfg.lr:g}), add warmup_epochs, or set clip_norm")
         self.epoch += 1
@@ -354,7 +371,7 @@ def _gpus(device: torch.device) -> list[int]:
 
 def _identity(loaders) -> dict:
     "What must be the same for a run to be continued: the images, their split, order and augmentation"
-    return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit", "folder", "in_memory", "num_workers"}))
+    return dict(fingerprint=loaders.fingerprint, **loaders.train.cfg.model_dump(mode="json", exclude={"device", "eval_batch_size", "eval_limit", "folder", "in_memory", "num_workers", "rank", "world_size"}))
 
 # %% ../nbs/04_training.ipynb #c054
 def balanced_weights(
@@ -374,8 +391,8 @@ def fit_steps(
     weight = balanced_weights(loaders.train.labels, state.num_classes).to(state.precision.device) if state.cfg.class_weights else None
     loss_fn = lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=state.cfg.label_smoothing)
     path, saved = Path(folder) / "checkpoint.pt" if folder else None, time.monotonic()
-    clean = loaders.clean(state.cfg.measure_train) if state.cfg.measure_train else ()
-    figures = lambda loader: evaluate_classification(state.result, loader, precision=state.precision) if len(loader) else {}
+    clean = loaders.clean(state.cfg.measure_train) if state.cfg.measure_train else None
+    def figures(loader): return evaluate_classification(state.result, loader, precision=state.precision, all_ranks=True) if loader is not None and loader.num_samples else {}
     while not state.done:
         batches, cfg = loaders.train.batches(state.epoch, start=state.batch), state.cfg
         if cfg.mixup or cfg.cutmix:
@@ -384,12 +401,14 @@ def fit_steps(
         for step in train_steps(state.stepped, batches, state.optimizer, precision=state.precision, loss_fn=loss_fn, schedulers=state.schedulers,
                                 clip_norm=cfg.clip_norm, scaler=state.scaler, accumulate=cfg.accumulate):
             state.count(step, time.perf_counter() - start)
-            if path and time.monotonic() - saved > save_every: save_checkpoint(state, path); saved = time.monotonic()
+            if path and state.may_pause and agreed(time.monotonic() - saved > save_every): save_checkpoint(state, path); saved = time.monotonic()
             yield step
             start = time.perf_counter()
-        state.means.totals.tolist(); state.seconds += time.perf_counter() - start   # a GPU may still have been computing
+        state.means.totals.tolist(); share_buffers(state.result); state.seconds += time.perf_counter() - start   # a GPU may still have been computing
         state.end_epoch(figures(loaders.val), figures(clean))
-        if path: save_checkpoint(state, path); state.history.to_csv(path.with_name("history.csv")); saved = time.monotonic()
+        if path:
+            save_checkpoint(state, path); saved = time.monotonic()
+            if rank() == 0: state.history.to_csv(path.with_name("history.csv"))
     if state.cfg.keep == "best" and state.best: load_state(state.model, state.best["model"], "best weights")
     elif state.averaged: load_state(state.model, state.averaged.module.state_dict(), "averaged weights")
 
@@ -409,20 +428,22 @@ def fit(
 ) -> History:
     "Train `model` by `cfg` on the loaders' device; its history. Ctrl-C finishes the step, saves, and raises `KeyboardInterrupt` with the way to go on"
     if not len(loaders.train): raise ValueError("the training loader is empty; check batch_size and limit")
-    if cfg.early_stopping and not len(loaders.val): raise ValueError("early_stopping needs a validation split; set val_fraction above 0")
-    if cfg.keep == "best" and not len(loaders.val): raise ValueError("keep='best' needs a validation split (never the test split); set val_fraction above 0 or keep='last'")
+    if cfg.early_stopping and not loaders.val.num_samples: raise ValueError("early_stopping needs a validation split; set val_fraction above 0")
+    if cfg.keep == "best" and not loaders.val.num_samples: raise ValueError("keep='best' needs a validation split (never the test split); set val_fraction above 0 or keep='last'")
+    if len({*(seen := gathered(loaders.fingerprint))}) > 1: raise ValueError(f"process {next(i for i, s in enumerate(seen) if s != seen[0])} found other data than process 0; all machines need the same (data/README.md)")
     state, path = TrainState(model, cfg, loaders), Path(folder) / "checkpoint.pt" if folder else None
     for loader in (loaders.train, loaders.val): check_targets(loader.labels.cpu(), state.num_classes)
+    if len({*(seen := gathered(bool(path and path.exists())))}) > 1: raise CheckpointError(f"{path}: seen by some processes, and not by others; all machines need the same run folder")
     if path and path.exists():
         if not resume: raise ValueError(f"{path} is there already; go on with it by resume=True, or name another folder")
         load_checkpoint(state, path)
-        if state.history: state.history.to_csv(path.with_name("history.csv"))   # the process may have died between the two files
-    shown = Progress(state, progress)
+        if state.history and rank() == 0: state.history.to_csv(path.with_name("history.csv"))   # the process may have died between the two files
+    shown = Progress(state, progress and rank() == 0)
     try:
         with stop_requests() as asked:
             for _ in fit_steps(state, loaders, folder, save_every):
                 shown.step()
-                if not asked: continue
+                if not (state.may_pause and agreed(bool(asked))): continue
                 if path: save_checkpoint(state, path)
                 raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.batch} of {state.steps_per_epoch}; "
                                         + (f"saved as {path}: call fit with resume=True to go on" if path else "nothing was saved, because folder is None"))
