@@ -3,7 +3,7 @@
 Each case is a training by `torchrun` in which one thing goes wrong once. Afterwards its weights are compared with those of a
 training that was left alone. The cases are tests, too (tests/test_distributed.py). Linux only: signals, mounts, network namespaces.
 """
-import argparse, hashlib, json, os, signal, subprocess, sys, tempfile, time
+import argparse, contextlib, hashlib, json, os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 
 CONFIG = """
@@ -18,9 +18,8 @@ training: {epochs: 3, lr: 0.05, warmup_epochs: 1.0}
 
 def inject(fault, mark):
     "Have this process fail at step 4 of epoch 2, or while it writes its second checkpoint; `mark` remembers that it did"
-    import torch
     from resnet_course import checkpoint, distributed, training
-    count, save = training.TrainState.count, torch.save
+    count, replace_file, written = training.TrainState.count, checkpoint.replace_file, []
     here = lambda rank: distributed.rank() == rank and not mark.exists()
 
     def counted(state, step, seconds):
@@ -31,17 +30,15 @@ def inject(fault, mark):
         if fault == "hang" and here(1): mark.touch(); os.kill(os.getpid(), signal.SIGSTOP)
         if fault == "wait" and here(0): mark.touch(); time.sleep(6)           # long enough for somebody to pull the cable
 
-    def written(value, path):
-        save(value, path)
-        if fault == "kill_writing" and value["epoch"] == 2 and here(0):
-            os.truncate(path, os.path.getsize(path) // 2); mark.touch(); os.kill(os.getpid(), signal.SIGKILL)
+    @contextlib.contextmanager
+    def half_written(path):
+        with replace_file(path) as tmp:
+            yield tmp
+            written.append(path)
+            if fault == "kill_writing" and len(written) == 2 and here(0):
+                os.truncate(tmp, os.path.getsize(tmp) // 2); mark.touch(); os.kill(os.getpid(), signal.SIGKILL)
 
-    class Torch:
-        "PyTorch, but for the way in which checkpoints are written"
-        save = staticmethod(written)
-        def __getattr__(self, name): return getattr(torch, name)
-
-    training.TrainState.count, checkpoint.torch = counted, Torch()
+    training.TrainState.count, checkpoint.replace_file = counted, half_written
 
 
 # outside: trainings, and what is left of them
@@ -76,7 +73,7 @@ def lives(run): return (run / "log.txt").read_text().count(" with 1 threads")
 def last_loss(run): return float((run / "seed0" / "history.csv").read_text().splitlines()[-1].split(",")[2])
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=180):
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until: raise TimeoutError("nothing happened in time")
@@ -125,7 +122,7 @@ def two_hosts(folder, undisturbed):
         if bad := next((s for s in steps if s.returncode), None): return dict(skipped=f"no right to make two network namespaces ({bad.stderr.strip()})")
         run = folder / "hosts"
         def agent(host, address, fault=""):
-            extra = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-endpoint=10.77.0.1:29400", "--rdzv-id=tiny", f"--local-addr={address}", "--rdzv-conf=join_timeout=120,last_call_timeout=5"]
+            extra = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-endpoint=10.77.0.1:29400", "--rdzv-id=tiny", f"--local-addr={address}", f"--rdzv-conf=is_host={int(host == a)},join_timeout=120,last_call_timeout=5"]
             return launch(run, fault=fault, restarts=5, timeout=8, prefix=["ip", "netns", "exec", host, "env", f"GLOO_SOCKET_IFNAME={tag}v"], extra=extra)
         first, second = agent(a, "10.77.0.1", "wait"), agent(b, "10.77.0.2", "wait")
         wait_for((folder / "hosts.mark").exists)
