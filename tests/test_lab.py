@@ -103,9 +103,12 @@ def test_lesson_00_runs_in_the_browser(root, lab, tmp_path):
 def test_an_error_in_the_browser_is_seen(lab, tmp_path, notebook):
     (tmp_path / "own").mkdir()
     for name, cells in {"index.ipynb": [("markdown", "# The index")],
-                        "bad.ipynb": [("markdown", "# A bad lesson"), ("code", "print(40 + 2)"), ("code", "1/0")]}.items():
+                        "bad.ipynb": [("markdown", "# A bad lesson"), ("code", "print(40 + 2)" + "  # a long line" * 20), ("code", "1/0")]}.items():
         (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)))
     folder = served(tmp_path / "course", tmp_path / "own")
-    with lab(folder) as address: text, _ = run_all(address, folder, "bad.ipynb", tmp_path / "bad.png")
+    cut = []                                             # by how many pixels code is wider than what is shown of it
+    def look(page, panel): cut.append(max(panel.locator(".jp-CodeCell .cm-scroller").evaluate_all("all => all.map(e => e.scrollWidth - e.clientWidth)")))
+    with lab(folder) as address: text, _ = run_all(address, folder, "bad.ipynb", tmp_path / "bad.png", then=look)
     cells = code_cells(folder / "nbs" / "bad.ipynb")
+    assert max(cut) <= 1, "long lines of code are cut"
     assert "42" in text and [e for c in cells for e in errors(c)] == ["ZeroDivisionError: division by zero"]

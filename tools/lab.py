@@ -22,12 +22,15 @@ def command(port, browser, root=ROOT):
             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate"]
 
 
-def ask_nothing():
-    "Switch off JupyterLab's question about news in this environment, and with it a look-up on the network."
+def prepare():
+    "For JupyterLab in this environment: no question about news, and with it no look-up on the network; long lines of code are wrapped, not cut."
+    share = Path(sys.prefix, "share", "jupyter", "lab", "settings", "overrides.json")
     page = Path(sys.prefix, "etc", "jupyter", "labconfig", "page_config.json")
-    if page.exists(): return
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}), encoding="utf-8")
+    for path, settings in ((page, {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}),
+                           (share, {"@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}})):
+        if path.exists(): continue                       # somebody's own settings
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings), encoding="utf-8")
 
 
 def main():
@@ -37,7 +40,7 @@ def main():
     parser.add_argument("--no-browser", action="store_true")
     parser.add_argument("--root", default=ROOT, help="folder to serve; it must hold nbs/index.ipynb (default: this checkout)")
     args = parser.parse_args()
-    ask_nothing()
+    prepare()
     browser = has_screen() and not args.no_browser
     print("JupyterLab starts; " + ("your browser opens it. If it does not, open" if browser else "open") +
           " the address with the token that is printed below. Ctrl-C twice ends it.", flush=True)
