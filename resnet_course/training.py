@@ -310,8 +310,8 @@ class TrainState:
         if self.precision.device.type == "cpu": keep_memory()
         self.model = self.precision.place(synchronised(model, loaders.train.device) if cfg.sync_bn else model)
         self.stepped = compiled(self.model) if cfg.compile else self.model               # the same parameters
-        if cfg.data_parallel and (gpus := _gpus(self.precision.device)): self.stepped = nn.DataParallel(self.stepped, gpus)
-        if world_size() > 1: self.stepped = parallel(self.stepped)
+        if world_size() > 1: self.stepped = parallel(self.stepped)                       # one process, one GPU
+        elif cfg.data_parallel and (gpus := _gpus(self.precision.device)): self.stepped = nn.DataParallel(self.stepped, gpus)
         self.averaged = averaged(self.model, cfg.ema) if cfg.ema else None
         with evaluation_mode(model), torch.no_grad(): self.num_classes = model(loaders.train.batch(0, 0)[0][:2]).shape[1]
         self.optimizer = make_optimizer(model, cfg)
@@ -447,6 +447,6 @@ def fit(
                 if path: save_checkpoint(state, path)
                 raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.batch} of {state.steps_per_epoch}; "
                                         + (f"saved as {path}: call fit with resume=True to go on" if path else "nothing was saved, because folder is None"))
-            if asked: raise KeyboardInterrupt("stopped after the last epoch" + (f"; saved as {path}" if path else ""))
+            if agreed(bool(asked)): raise KeyboardInterrupt("stopped after the last epoch" + (f"; saved as {path}" if path else ""))
     finally: shown.close()
     return state.history
