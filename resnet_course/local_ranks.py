@@ -22,6 +22,7 @@ def _serve(pipe) -> None:
         try:
             os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank))
             dist.init_process_group("gloo", store=dist.FileStore(store, world), rank=rank, world_size=world, timeout=datetime.timedelta(seconds=seconds))
+            dist.barrier()                                   # nobody is done before all have met
             exec(compile(source, f"<{name}>", "exec"), scope := {"__name__": "__ranks__"})
             answer = True, scope[name](*args)
         except BaseException: answer = False, traceback.format_exc()
