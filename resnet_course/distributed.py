@@ -27,17 +27,15 @@ def world_size() -> int:
 def _together() -> bool: return dist.is_available() and dist.is_initialized()
 
 @contextlib.contextmanager
-def process_group(
-    timeout: float | None = None,  # seconds that a process waits for the others; None: RESNET_COURSE_TIMEOUT, else 600
-) -> Iterator[None]:
-    "Join the processes that `torchrun` started: NCCL between GPUs, Gloo between CPUs. Where nobody did, nothing happens. Raises `ValueError` for more processes than GPUs, or for restarts that would fail"
+def process_group() -> Iterator[None]:
+    "Join the processes that `torchrun` started: NCCL between GPUs, Gloo between CPUs. Where nobody did, nothing happens. One waits RESNET_COURSE_TIMEOUT seconds (600) for another. Raises `ValueError` for more processes than GPUs, or for restarts that would fail"
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1": yield; return
     gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
     if gpus and local >= gpus: raise ValueError(f"process {local} of this machine has no GPU of its own, there are {gpus}; start as many as there are: --nproc-per-node={gpus}")
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)):      # pytorch issue 135712
         raise ValueError("processes that are started again would find the addresses of those that died; put TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun where --max-restarts is above 0")
     if gpus: torch.cuda.set_device(local)
-    seconds = timeout or float(os.environ.get("RESNET_COURSE_TIMEOUT", 600))
+    seconds = float(os.environ.get("RESNET_COURSE_TIMEOUT", 600))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=datetime.timedelta(seconds=seconds))
     try: yield
     finally: dist.destroy_process_group()
