@@ -54,11 +54,12 @@ class LocalRanks:
         function: Callable,    # imports what it needs inside
         *args: Any,
         n: int | None = None,  # of the processes; None: all
+        uses: tuple[Callable, ...] = (),  # functions of yours that it calls
     ) -> list:                 # what each of them answered
         "Call a function in a group of processes. Raises `RuntimeError` with the traceback of the first that failed"
         n, self._jobs = n or len(self._pipes), self._jobs + 1
         if not 1 <= n <= len(self._pipes): raise ValueError(f"n: {n}; there are {len(self._pipes)} processes")
-        source, store = textwrap.dedent(inspect.getsource(function)), str(Path(self._folder.name) / f"group{self._jobs}")
+        source, store = "\n".join(textwrap.dedent(inspect.getsource(f)) for f in (*uses, function)), str(Path(self._folder.name) / f"group{self._jobs}")
         for rank, pipe in enumerate(self._pipes[:n]): pipe.send((source, function.__name__, args, rank, n, store, self.timeout))
         try: answers = [pickle.loads(pipe.recv_bytes()) for pipe in self._pipes[:n]]
         except (EOFError, OSError): raise RuntimeError(f"a process died in {function.__name__}; make the group anew") from None

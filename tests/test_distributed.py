@@ -32,7 +32,7 @@ def test_two_hosts_of_which_one_is_cut_off(cases):
     assert found["finished"] and found["equal"] and found["lives"] >= 2, found
 
 
-def test_restarts_without_a_store_of_their_own_are_refused(tmp_path, monkeypatch):
+def test_restarts_without_a_store_of_their_own_are_refused(tmp_path):
     launched = faults.launch(tmp_path / "run", sharing=True)
     code, said = faults.end(launched)
     assert code and "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in said
