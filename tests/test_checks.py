@@ -154,6 +154,13 @@ def test_answers_are_judged_as_they_should_be(lesson):
     assert not [w for w in wrong if w], "\n".join(w for w in wrong if w)
 
 
+def test_the_map_on_the_index_is_nobodys():
+    import map as tool
+    assert tool.main(["--check"]) == 0, "python tools/map.py writes it"
+    cell = tool.cell_of(read(NBS / "index.ipynb"))
+    assert tool.alt_of(cell).startswith(f"0 of {sum(len(checks_of(n)) for n in EXERCISES)} exercises passed") and "#| hide" in text(cell["source"])
+
+
 def test_a_thin_table_of_answers_is_found():
     full = dict(right={"a": 1}, wrong={k: (2, "word") for k in "abc"})
     assert lacking({"x": full}, ["x"]) == []
