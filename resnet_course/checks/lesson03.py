@@ -30,8 +30,8 @@ def _statistics_mistakes(images) -> tuple[dict, dict]:
              "This is the famous mistake: each picture's own deviation, averaged over the pictures. The difference between dark and bright pictures is missing. "
              "Take all pixels of all pictures at once.": x.std((2, 3)).mean(0),
              "These are the variances; the deviation is the root.": x.var((0, 2, 3)),
-             "This is the deviation from picture to picture at each place, averaged; take all pixels at once.": x.std(0, correction=0).mean((1, 2)),
-             "This is the deviation of the pictures' means; the pixels inside a picture differ too.": x.mean((2, 3)).std(0, correction=0),
+             "This is the deviation from picture to picture at each place, averaged; take all pixels at once.": x.std(0, correction=min(1, len(x) - 1)).mean((1, 2)),
+             "This is the deviation of the pictures' means; the pixels inside a picture differ too.": x.mean((2, 3)).std(0, correction=min(1, len(x) - 1)),
              "It looks as if the squares were computed in uint8, in which 200 squared is 64: make floats first.": wrapped.abs().sqrt() / 255,
              "These are the widely copied numbers (.2023 .1994 .2010), which are wrong even for CIFAR-10; compute.": copied,
              "These are constants of CIFAR-10; these pictures have their own.": (0.2470, 0.2435, 0.2616)})
