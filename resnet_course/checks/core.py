@@ -203,7 +203,7 @@ def answered(
     if float in kinds and number: return float(value)
     if int in kinds and number and float(value).is_integer(): return int(value)
     if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds and object not in kinds:
-        raise Wrong(f"{' or '.join(_WANTED.get(k, k.__name__) for k in kinds).capitalize()} is wanted; the answer is {_said(value)}.")
+        raise Wrong(f"{(wanted := ' or '.join(_WANTED.get(k, k.__name__) for k in kinds))[0].upper() + wanted[1:]} is wanted; the answer is {_said(value)}.")
     if choices:
         known = {str(c).casefold(): c for c in choices}
         if str(value).strip().casefold() not in known: raise Wrong(f"The answer is {_said(value)}; choose one of {', '.join(map(repr, choices))}.")
@@ -239,6 +239,7 @@ def close(
     rtol: float = 1e-5,
     atol: float = 1e-6,         # got may be off by atol + rtol * |want|
     mistakes: dict | None = None,   # a sentence -> what that mistake gives (a value, or a function that computes it)
+    secret: bool = False,       # do not say what is expected: for answers that the learner is to find, not to compute by code
 ) -> None:
     "Refuse `got` unless its type, shape and values are those of `want`"
     a, b = _array(got), _array(want)
@@ -258,6 +259,8 @@ def close(
     if wrong.any(): raise Wrong(f"For {case}: {what} holds {_quote(float(a[wrong].flat[0].real))} at {_index(wrong)}, where {_quote(float(b[wrong].flat[0].real))} is expected. A division by zero, a logarithm of zero, or an overflow?")
     off = np.abs(np.subtract(a, b, dtype=complex if "c" in a.dtype.kind + b.dtype.kind else float))
     bad, tolerance = ~np.isclose(a, b, rtol=rtol, atol=atol), f"tolerance {atol:g} + {rtol:g} x the expected value"
+    if not b.shape and secret: raise Wrong(f"For {case}: {what} is not {_quote(float(a.real))}; that is too {'large' if a.real > b.real else 'small'} ({tolerance}).")
+    if secret: raise Wrong(f"For {case}: {what} is wrong in {bad.sum()} of {bad.size} values; the first is at {_index(bad)}, where you have {_quote(a[bad].flat[0].item())}.")
     if not b.shape: raise Wrong(f"For {case}: {what} should be {_quote(float(b.real))}; yours is {_quote(float(a.real))} ({tolerance}).")
     raise Wrong(f"For {case}: {what} differs in {bad.sum()} of {bad.size} values, by up to {off.max():.3g} ({tolerance}). The first is at {_index(bad)}: "
                 f"expected {_quote(b[bad].flat[0].item())}, got {_quote(a[bad].flat[0].item())}.")
@@ -288,6 +291,7 @@ def same(
     case: str,                  # what was tried
     what: str = "the result",   # what is compared
     mistakes: dict | None = None,   # a sentence -> what that mistake gives
+    secret: bool = False,       # do not say what is expected, only where it differs
 ) -> None:
     "Refuse `got` unless it is exactly `want`"
     a, b = _exact(got), _exact(want)
@@ -295,20 +299,20 @@ def same(
     for sentence, value in (mistakes or {}).items():
         wrong = _exact(value() if callable(value) else value)
         if not _equal(b, wrong) and _equal(a, wrong): raise Wrong(f"For {case}: {sentence}")
-    more = ""
+    more, but = "", lambda want, got: f"{_quote(got)} is not right" if secret else f"expected {_quote(want)}, got {_quote(got)}"
     if isinstance(a, tuple) and isinstance(b, tuple):
         if len(a) != len(b): more = f" That is {len(a)} entries instead of {len(b)}."
         else:
             i = next(i for i in range(len(a)) if not _equal(a[i], b[i]))
-            more = f" The first difference is at index {i}: expected {_quote(b[i])}, got {_quote(a[i])}."
+            more = f" The first difference is at index {i}: {but(b[i], a[i])}."
     elif isinstance(a, (frozenset, dict)) and isinstance(b, type(a)):
         order = lambda values: sorted(values, key=repr)
         missing, extra = order(set(b) - set(a)), order(set(a) - set(b))
         values = order(k for k in set(a) & set(b) if not _equal(a[k], b[k])) if isinstance(a, dict) else []
-        more = "".join(f" {name}: {', '.join(map(_quote, keys[:5]))}." for name, keys in (("Missing", missing), ("Not expected", extra)) if keys)
-        if values: more += f" At {_quote(values[0])}: expected {_quote(b[values[0]])}, got {_quote(a[values[0]])}."
+        more = "".join(f" {name}: {', '.join(map(_quote, keys[:5]))}." for name, keys in (("Missing", missing), ("Not expected", extra)) if keys and not (secret and name == "Missing" and isinstance(a, frozenset)))
+        if values: more += f" At {_quote(values[0])}: {but(b[values[0]], a[values[0]])}."
     elif isinstance(a, str) and isinstance(b, str) and a.strip().casefold() == b.casefold(): more = " Only capitals or blanks differ."
-    raise Wrong(f"For {case}: {what} should be {_quote(want)}; yours is {_said(got)}.{more}")
+    raise Wrong(f"For {case}: {what} is not {_said(got)}.{more}" if secret else f"For {case}: {what} should be {_quote(want)}; yours is {_said(got)}.{more}")
 
 # %% ../../nbs/lib/checks.ipynb #c024
 def is_module(
@@ -376,7 +380,7 @@ class Exercise:
         self.check, self.name, self.minutes, self.difficulty, self.hints = check, check.__name__, minutes, difficulty, tuple(hints)
         self.__doc__, self.__name__, self.__module__ = check.__doc__, check.__name__, check.__module__
         self.lesson = m[1] if (m := re.fullmatch(r"resnet_course\.checks\.lesson(\d\d)", check.__module__ or "")) else ""
-        self.shown, self.keep = 0, True
+        self.shown, self.solution = 0, False
         if len(self.hints) != 3 or len({h.strip() for h in self.hints} - {""}) != 3: raise ValueError(f"{self.name}: three different hints are needed, there are {len(self.hints)}")
         if not (check.__doc__ or "").strip(): raise ValueError(f"{self.name}: the docstring is missing; it is said to whoever passes")
         if difficulty not in range(1, 6) or not minutes > 0: raise ValueError(f"{self.name}: difficulty is 1 to 5 and minutes are above 0, not {difficulty!r} and {minutes!r}")
@@ -389,13 +393,18 @@ class Exercise:
                 if len(yours) != 1: raise Wrong(f"Hand in one answer: `check.{self.name}(yours)`; there were {len(yours)}.")
                 self.check(yours[0])
         except KeyboardInterrupt: raise
-        except Wrong as e: return Verdict(False, str(e))
+        except Wrong as e: return self._refuse(str(e))
         except BaseException as e:
             if where := _where(e, skip=(own, sys._getframe().f_code.co_filename)):       # it came out of the learner's code, which ran late
-                return Verdict(False, _stub(yours[0]) if _is_stub(e) else f"When the check used your answer, {_failed(e, where)}")
-            return Verdict(False, f"The check itself failed, which is a fault of the course and not of your answer: {type(e).__name__}: {e}. Please report it, with your answer.")
-        if self.keep: _keep(self.lesson, self.name)
+                return self._refuse(_stub(yours[0]) if _is_stub(e) else f"When the check used your answer, {_failed(e, where)}")
+            return self._refuse(f"The check itself failed, which is a fault of the course and not of your answer: {type(e).__name__}: {e}. Please report it, with your answer.")
+        if not self.solution: _keep(self.lesson, self.name)
         return Verdict(True, " ".join(self.__doc__.split()))
+
+    def _refuse(self, message: str) -> Verdict:
+        "The verdict on a wrong answer; an error where it stands as a solution"
+        if self.solution: raise AssertionError(f"the solution of {self.name} is refused: {message}")
+        return Verdict(False, message)
 
     def hint(self) -> _Note:
         "The next of three hints; after the third it begins again"
@@ -427,7 +436,7 @@ class Checks:
 
 def checks_of(
     lesson: str | int,      # its number, "01"
-    keep: bool = True,      # False: what is passed is not remembered as the learner's (for the solutions)
+    solutions: bool = False,  # what is checked are the course's own answers: they are not kept as the learner's, and a refusal is an error
 ) -> Checks:
     "The checks of a lesson. Raises `ValueError` for a lesson without exercises"
     number = f"{int(lesson):02d}" if str(lesson).strip().isdecimal() else str(lesson)
@@ -436,7 +445,7 @@ def checks_of(
         if e.name != f"resnet_course.checks.lesson{number}": raise
         raise ValueError(f"lesson {lesson!r} has no exercises; there are those of {', '.join(lessons_with_exercises()) or 'none'}") from None
     found = {n: e for n, e in vars(module).items() if isinstance(e, Exercise) and e.__module__ == module.__name__}
-    for e in found.values(): e.shown, e.keep = 0, keep
+    for e in found.values(): e.shown, e.solution = 0, solutions
     return Checks(number, found)
 
 def lessons_with_exercises() -> list[str]:
