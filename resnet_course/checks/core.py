@@ -104,7 +104,8 @@ def _kept_state(
     finally:
         torch.set_rng_state(state[0]); np.random.set_state(state[1]); random.setstate(state[2]); torch.set_default_dtype(state[3])   # noqa: NPY002
         if torch.get_num_threads() != state[4]: torch.set_num_threads(state[4])
-        torch.set_grad_enabled(state[5]); torch.use_deterministic_algorithms(deterministic); sys.setrecursionlimit(limit)
+        torch.set_grad_enabled(state[5]); sys.setrecursionlimit(limit)
+        if torch.are_deterministic_algorithms_enabled() != deterministic: torch.use_deterministic_algorithms(deterministic)     # the call imports torch's compiler: seconds
         with contextlib.suppress(OSError): os.chdir(state[6])
         if cuda is not None: torch.cuda.set_rng_state_all(cuda)
         for m, training, had in kept:
