@@ -102,13 +102,12 @@ def my_part(yours):
     for n, world in ((23, 3), (64, 4), (17, 1)):
         first, again, later, other = (_training(yours, n, world, *at) for at in ((0, 0), (0, 0), (1, 0), (0, 7)))
         case, flat = f"training with {n} samples and {world} process{'es' * (world > 1)}", lambda parts: [i for p in parts for i in p]
-        if flat(first) == sorted(flat(first)) or all(p == sorted(p) for p in first): raise Wrong(f"For {case}: the samples are in the order in which they are stored; with shuffle=True they have to be drawn.")
-        if first == later: raise Wrong(f"For {case}: epoch 1 has the order of epoch 0. This is the forgotten `set_epoch`: the epoch has to be in the seed of the order.")
-        if first == other: raise Wrong(f"For {case}: seed 7 gives the order of seed 0; the seed has to count.")
-        torch.rand(3)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(99); moved = [list(map(int, yours(n, r, world, 0, 0, True))) for r in range(world)]
         if first != again or first != moved: raise Wrong(f"For {case}: the same arguments gave another order. It depends on random numbers that were drawn elsewhere; draw it from a generator of its own, seeded by seed and epoch.")
+        if flat(first) == sorted(flat(first)) or all(p == sorted(p) for p in first): raise Wrong(f"For {case}: the samples are in the order in which they are stored; with shuffle=True they have to be drawn.")
+        if first == later: raise Wrong(f"For {case}: epoch 1 has the order of epoch 0. This is the forgotten `set_epoch`: the epoch has to be in the seed of the order.")
+        if first == other: raise Wrong(f"For {case}: seed 7 gives the order of seed 0; the seed has to count.")
 
 # %% ../../nbs/lib/checks/15_distributed.ipynb #c015
 class _Stuck(Exception): "All that are left wait for processes that are through"
