@@ -76,7 +76,9 @@ def test_cleaning_mends_widgets_and_keeps_the_picture(tmp_path, notebook):
 
 
 def test_lessons_come_in_reading_order(tmp_path):
-    for name in ("10_b.ipynb", "02_a.ipynb", "index.ipynb", "00_start.ipynb"): (tmp_path / name).touch()
+    (tmp_path / "exercises").mkdir()  # what is in folders is no lesson, though it is cleaned and measured like one
+    for name in ("10_b.ipynb", "02_a.ipynb", "index.ipynb", "00_start.ipynb", "exercises/02_a.ipynb"): (tmp_path / name).touch()
+    assert tmp_path / "exercises" / "02_a.ipynb" in nbtools.notebooks(tmp_path)
     assert [p.name for p in nbtools.lessons(folder=tmp_path)] == ["00_start.ipynb", "02_a.ipynb", "10_b.ipynb"]
     assert [p.name for p in nbtools.lessons("02", tmp_path)] == ["02_a.ipynb"]
 
