@@ -176,12 +176,11 @@ def survival(yours):
     ask = lambda explain, case: call(yours, explain, net, x, target, case=case)
     case = "a map that never asks the network"
     close(ask(lambda m, x, t: x.mean(1), case), 1.0, case=case, atol=1e-4, mistakes={"1 minus the correlation is returned. The number says how much survives: 1 is all of it.": 0.0})
+    if not alike(net, ""): raise Wrong("The network that was handed in is no longer what it was: it was randomised itself. Work on a copy (`randomised` makes one), or the trained network is lost.")
     case, other = "a map that changes in part when the network is another", torch.tensor([1, 0, 2, 5, 4, 3, 6, 9, 8, 7, 11, 10.0]).view(1, 3, 4).repeat(2, 1, 1)
     close(ask(lambda m, x, t: ramp if alike(m, "") else other, case), float(rank_correlation(ramp, other)[0]), case=case, atol=1e-4, mistakes={"nothing changed between the two maps. Is the second one that of a randomised copy?": 1.0})
     case = "a map that turns around when the network is another"
-    got = ask(lambda m, x, t: ramp if all(alike(m, k) for k in ("fc", "layer4")) else -ramp, case)
-    if not alike(net, ""): raise Wrong("The network that was handed in is no longer what it was: it was randomised itself. Work on a copy (`randomised` makes one), or the trained network is lost.")
-    close(got, -1.0, case=case, atol=1e-4, mistakes={
+    close(ask(lambda m, x, t: ramp if all(alike(m, k) for k in ("fc", "layer4")) else -ramp, case), -1.0, case=case, atol=1e-4, mistakes={
         "the sign was dropped. A map that turns around has not survived; -1 is expected.": 1.0})
     for part in ("fc", "layer4"):
         case = f"a map that depends on `{part}` alone"
