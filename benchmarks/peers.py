@@ -6,7 +6,7 @@ reads a line, computes one round, writes a line of JSON, and so on until its inp
 of their own (compare.py makes it), because fastai and nbdev want different versions of fastcore. Each library trains with its
 own loop, loader, optimizer and precision switches; the networks are torchvision's.
 """
-import contextlib, itertools, json, os, sys, tempfile, time
+import contextlib, functools, itertools, json, os, sys, tempfile, time
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")            # this comparison is about the CPU
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 MEAN, STD, CLASSES = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 10
 NETS = {  # name: (network, side of the pictures, of the stored ones, batch, batches of a round)
-    "resnet18": ("resnet18", 32, 32, 128, 2), "resnet50": ("resnet50", 32, 32, 64, 2),
+    "resnet20": ("resnet20", 32, 32, 128, 4), "resnet18": ("resnet18", 32, 32, 128, 2), "resnet50": ("resnet50", 32, 32, 64, 2),
     "resnet50-224": ("resnet50", 224, 256, 16, 2), "resnet101-224": ("resnet101", 224, 256, 16, 2),
 }
 SGD = dict(lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
@@ -117,6 +117,31 @@ def course_train(turns, name, size, stored, batch, steps, best):
         turns.end(batch * steps)
 
 
+SWITCHES = ("channels_last", "bf16", "fused", "in memory", "kept", "compile", "checkpointing")
+
+
+def course_step(turns, on, name, size, stored, batch, steps):
+    "A plain loop with the switches of `on`; the first five are what `fit` does by itself."
+    from torch.utils.checkpoint import checkpoint
+    from resnet_course.resnet import create_model
+    from resnet_course.speed import compiled, keep_memory
+    if "kept" in on: keep_memory()
+    form = torch.channels_last if "channels_last" in on else torch.contiguous_format
+    model = create_model(name, num_classes=CLASSES, **(dict(stem="cifar") if name[6:] in ("18", "34", "50") else {})).train().to(memory_format=form)
+    if "checkpointing" in on:
+        for block in (b for layer in (model.layer1, model.layer2, model.layer3) for b in layer): block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    if "compile" in on: model = compiled(model)
+    batches = course_loaders(batch * steps, size, stored, batch).train if "in memory" in on else loader(dataset(*pictures(batch * steps, stored), size, "float"), batch)
+    optimizer = torch.optim.SGD(model.parameters(), **SGD, fused="fused" in on)
+    while True:
+        turns.begin()
+        for x, y in batches:
+            optimizer.zero_grad(); x = x.contiguous(memory_format=form)
+            with bf16("bf16" in on): logits = model(x)
+            F.cross_entropy(logits.float(), y).backward(); optimizer.step()
+        turns.end(batch * steps)
+
+
 def course_load(turns, n, batch, kind, workers):
     data = course_loaders(n, 32, 32, batch)
     while True: turns.begin(); turns.end(sum(len(y) for _, y in data.train))
@@ -143,7 +168,7 @@ def course_checkpoint(turns, folder):
 
 
 def course_first(size):
-    for x, y in course_loaders(512, size, size, 128).train: return x
+    return course_loaders(512, size, size, 128).train.batch(0, 0)[0]
 
 
 # --- a loop as torchvision's references have it ---------------------------------------------------------------------------------
@@ -251,7 +276,7 @@ def timm_checkpoint(turns, folder):
 
 
 def timm_first(size):
-    import timm                                               # its training script imports all of it
+    import timm  # noqa: F401                                 # its training script imports all of it
     for a, _ in timm_loader(*pictures(512, size), size, 128, True, 1): return a
 
 
@@ -340,7 +365,7 @@ def fastai_learner(name, size, stored, batch, n, best, workers, train=True, fold
 
 def fastai_train(turns, name, size, stored, batch, steps, best):
     from fastai.callback.channelslast import ChannelsLast
-    from fastai.vision.all import Callback, ProgressCallback
+    from fastai.vision.all import Callback
     learner = fastai_learner(name, size, stored, batch, batch * steps, best, 0 if best else 2)
     class Turn(Callback):
         order = -100
@@ -378,9 +403,10 @@ def fastai_first(size):
 def main(spec):
     "Take turns until standard input ends, or compute a first batch and end."
     answers, sys.stdout = sys.stdout, sys.stderr
-    torch.manual_seed(0); task, peer, find = spec["task"], spec["peer"], lambda name: globals()[f"{spec['peer']}_{name}"]
+    torch.manual_seed(0); task, find = spec["task"], lambda name: globals()[f"{spec['peer']}_{name}"]
     turns = Turns(answers)
     if task == "train": find("train")(turns, *NETS[spec["net"]], spec["best"])
+    elif task == "step": course_step(turns, spec["on"], *NETS[spec["net"]])
     elif task == "load": find("load")(turns, 5_120, 128, spec["kind"], spec["workers"])
     elif task == "evaluate": find("evaluate")(turns, 1_000, 250)
     elif task == "checkpoint":
