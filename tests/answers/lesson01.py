@@ -72,7 +72,7 @@ def bn_output_only(*args, **kwargs): return bn_by_formula(*args, **kwargs)[0]
 
 
 # 4. five_bugs
-def bottleneck(bias=False, shared_bn=False, inplace=False, relu_before_sum=False, shortcut_by="both", shortcut_bn=True, stride_at=2):
+def bottleneck(bias=False, shared_bn=False, inplace=False, one_relu=False, relu_before_sum=False, shortcut_by="both", shortcut_bn=True, stride_at=2):
     "The class of a bottleneck, by default without a mistake."
     class Block(nn.Module):
         def __init__(self, inplanes, planes, stride=1):
@@ -83,7 +83,7 @@ def bottleneck(bias=False, shared_bn=False, inplace=False, relu_before_sum=False
             self.bn2 = self.bn1 if shared_bn else nn.BatchNorm2d(planes)
             self.conv3 = nn.Conv2d(planes, planes * 4, 1, bias=bias)
             self.bn3 = nn.BatchNorm2d(planes * 4)
-            self.relu = nn.ReLU(inplace=inplace)
+            if one_relu: self.relu = nn.ReLU()
             self.downsample = None
             if {"both": stride != 1 or inplanes != planes * 4, "stride": stride != 1, "channels": inplanes != planes * 4}[shortcut_by]:
                 conv = nn.Conv2d(inplanes, planes * 4, 1, stride, bias=False)
@@ -91,10 +91,10 @@ def bottleneck(bias=False, shared_bn=False, inplace=False, relu_before_sum=False
 
         def forward(self, x):
             identity = x if self.downsample is None else self.downsample(x)
-            out = torch.relu(self.bn1(self.conv1(x))) if not inplace else self.relu(self.bn1(self.conv1(x)))
-            out = self.relu(self.bn2(self.conv2(out)))
+            relu = self.relu if one_relu else lambda v: F.relu(v, inplace=inplace)
+            out = relu(self.bn2(self.conv2(relu(self.bn1(self.conv1(x))))))
             out = self.bn3(self.conv3(out))
-            return self.relu((self.relu(out) if relu_before_sum else out) + identity)
+            return relu((relu(out) if relu_before_sum else out) + identity)
     return Block
 
 
@@ -134,7 +134,7 @@ class NoLastReLU(bottleneck()):
 
 
 # 5. preact_block
-def preact(shortcut_of="a", bias=False, last_relu=False, shortcut_bn=False, identity_of="x", inplace=False, shortcut_by="both", bn1_of="inplanes", post=False, relu2=True):
+def preact(shortcut_of="a", bias=False, last_relu=False, shortcut_bn=False, identity_of="x", inplace=False, shortcut_by="both", bn1_of="inplanes", post=False, relu2=True, one_relu=False):
     "The class of a pre-activation block, by default without a mistake."
     class Block(nn.Module):
         def __init__(self, inplanes, planes, stride=1):
@@ -143,22 +143,23 @@ def preact(shortcut_of="a", bias=False, last_relu=False, shortcut_bn=False, iden
             self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=bias)
             self.bn2 = nn.BatchNorm2d(planes)
             self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=bias)
-            self.relu = nn.ReLU(inplace=inplace)
+            if one_relu: self.relu = nn.ReLU()
             self.downsample = None
             if {"both": stride != 1 or inplanes != planes, "channels": inplanes != planes, "stride": stride != 1}[shortcut_by]:
                 conv = nn.Conv2d(inplanes, planes, 1, stride, bias=False)
                 self.downsample = nn.Sequential(conv, nn.BatchNorm2d(planes)) if shortcut_bn else conv
 
         def forward(self, x):
+            relu = self.relu if one_relu else lambda v: F.relu(v, inplace=inplace)
             if post:
-                out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-                return self.relu(out + (x if self.downsample is None else self.downsample(x)))
-            a = self.relu(self.bn1(x))
+                out = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+                return relu(out + (x if self.downsample is None else self.downsample(x)))
+            a = relu(self.bn1(x))
             out = self.bn2(self.conv1(a))
-            out = self.conv2(self.relu(out) if relu2 else out)
+            out = self.conv2(relu(out) if relu2 else out)
             if self.downsample is not None: out = out + self.downsample(a if shortcut_of == "a" else x)
             else: out = out + (x if identity_of == "x" else a)
-            return self.relu(out) if last_relu else out
+            return relu(out) if last_relu else out
     return Block
 
 
@@ -207,7 +208,7 @@ ANSWERS = {
         right={"to one decimal": CURVE, "in full": {**CURVE, "plain_gap": 33.4986, "residual_gap": -0.2404}},
         wrong={
             "validation": ({**CURVE, "plain_gap": 32.3, "residual_gap": 1.0}, "validation"),
-            "shares": ({**CURVE, "plain_gap": 0.335, "residual_gap": -0.002}, "percentage points"),
+            "shares": ({**CURVE, "plain_gap": 0.335, "residual_gap": -0.002}, "a share"),
             "the sign": ({**CURVE, "plain_gap": -33.5, "residual_gap": 0.2}, "sign"),
             "accuracy's difference for the residual pair": ({**CURVE, "residual_gap": 0.2}, "sign"),
             "the loss": ({**CURVE, "plain_gap": 0.9, "residual_gap": 0.0}, "loss"),
@@ -218,7 +219,7 @@ ANSWERS = {
     "batchnorm_by_hand": dict(
         right={"by the formula": bn_by_formula, "by torch on copies": bn_by_torch, "a loop over the channels": bn_by_loop},
         wrong={
-            "n for the running variance": (bn_wrong(), "n - 1"),
+            "n for the running variance": (bn_wrong(), "unbiased"),
             "n - 1 for the output": (bn_wrong(unbiased_output=True, biased_running=False), "n"),
             "over the batch alone": (lambda x, *a, **k: bn_by_formula(x.mean((2, 3), keepdim=True).expand_as(x), *a, **k), "differs"),
             "momentum the wrong way round": (bn_wrong(swap=True, biased_running=False), "momentum"),
@@ -226,7 +227,7 @@ ANSWERS = {
             "the averages move in eval too": (bn_wrong(eval_moves=True, biased_running=False), "eval"),
             "eps outside the root": (bn_wrong(eps_outside=True, biased_running=False), "eps"),
             "eps is a constant": (bn_wrong(fixed_eps=True, biased_running=False), "eps"),
-            "the averages in place": (bn_in_place, "running_mean"),
+            "the averages in place": (bn_in_place, "argument 4 in place"),
             "each picture for itself": (bn_per_picture, "batch"),
             "the output alone": (bn_output_only, "three"),
         },
@@ -237,6 +238,7 @@ ANSWERS = {
             "biases stay": (bottleneck(bias=True), "bias"),
             "one BatchNorm twice": (bottleneck(shared_bn=True), "bn2"),
             "in place": (bottleneck(inplace=True), "place"),
+            "one ReLU for three places": (bottleneck(one_relu=True), "`relu` runs 3 times"),
             "the sum in place": (InPlaceSum, "place"),
             "ReLU before the sum": (bottleneck(relu_before_sum=True), "ReLU"),
             "projection by stride alone": (bottleneck(shortcut_by="stride"), "channels"),
@@ -257,11 +259,12 @@ ANSWERS = {
             "biases": (preact(bias=True), "bias"),
             "BatchNorm on the shortcut": (preact(shortcut_bn=True), "BatchNorm"),
             "in place": (preact(inplace=True), "place"),
+            "one ReLU for two places": (preact(one_relu=True), "`relu` runs 2 times"),
             "bn1 as wide as the output": (preact(bn1_of="planes"), "bn1"),
             "projection by channels alone": (preact(shortcut_by="channels"), "stride"),
             "projection by stride alone": (preact(shortcut_by="stride"), "channels"),
             "no second ReLU": (preact(relu2=False), "ReLU"),
-            "bn1 twice": (BareConvolutions, "once"),
+            "bn1 twice": (BareConvolutions, "`bn1` runs 2 times"),
         },
     ),
 }
