@@ -68,6 +68,13 @@ def bn_per_picture(x, scale, shift, running_mean, running_var, training, momentu
     return out * scale[:, None, None] + shift[:, None, None], mean, var
 
 
+def bn_per_pixel(x, scale, shift, running_mean, running_var, training, momentum=0.1, eps=1e-5):
+    right = bn_by_torch(x, scale, shift, running_mean, running_var, training, momentum, eps)
+    if not training: return right
+    out = (x - x.mean(0)) / (x.var(0, unbiased=False) + eps).sqrt()
+    return out * scale[:, None, None] + shift[:, None, None], *right[1:]
+
+
 def bn_output_only(*args, **kwargs): return bn_by_formula(*args, **kwargs)[0]
 
 
@@ -220,8 +227,8 @@ ANSWERS = {
         right={"by the formula": bn_by_formula, "by torch on copies": bn_by_torch, "a loop over the channels": bn_by_loop},
         wrong={
             "n for the running variance": (bn_wrong(), "unbiased"),
-            "n - 1 for the output": (bn_wrong(unbiased_output=True, biased_running=False), "n"),
-            "over the batch alone": (lambda x, *a, **k: bn_by_formula(x.mean((2, 3), keepdim=True).expand_as(x), *a, **k), "differs"),
+            "n - 1 for the output": (bn_wrong(unbiased_output=True, biased_running=False), "unbiased"),
+            "over the batch alone": (bn_per_pixel, "batch alone"),
             "momentum the wrong way round": (bn_wrong(swap=True, biased_running=False), "momentum"),
             "always the batch's statistics": (bn_wrong(no_eval=True, biased_running=False), "eval"),
             "the averages move in eval too": (bn_wrong(eval_moves=True, biased_running=False), "eval"),
@@ -252,9 +259,9 @@ ANSWERS = {
     "preact_block": dict(
         right={"as the text says": preact(), "a bare function for ReLU": PreActOther},
         wrong={
-            "the block of the lesson": (preact(post=True), "bn1"),
+            "the block of the lesson": (preact(post=True), "block of the lesson"),
             "ReLU after the sum": (preact(last_relu=True), "after"),
-            "the projection takes x": (preact(shortcut_of="x"), "projection"),
+            "the projection takes x": (preact(shortcut_of="x"), "`downsample` gets x itself"),
             "the identity takes a": (preact(identity_of="a"), "x itself"),
             "biases": (preact(bias=True), "bias"),
             "BatchNorm on the shortcut": (preact(shortcut_bn=True), "BatchNorm"),
