@@ -142,7 +142,7 @@ def renamed_by_parts(checkpoint):
     return out
 
 
-def stripped(checkpoint): return {k.lstrip("module.").replace("shortcut", "downsample").replace("linear", "fc"): v for k, v in checkpoint["net"].items()}  # noqa: B005  the mistake
+def stripped(checkpoint): return {k.lstrip("module.").replace("shortcut", "downsample").replace("linear", "fc"): v for k, v in checkpoint["net"].items()}
 def no_prefix_cut(checkpoint): return {k.replace("shortcut", "downsample").replace("linear", "fc"): v for k, v in checkpoint["net"].items()}
 def no_projections(checkpoint): return {k[7:].replace("linear", "fc"): v for k, v in checkpoint["net"].items()}
 def no_classifier(checkpoint): return {k[7:].replace("shortcut", "downsample"): v for k, v in checkpoint["net"].items()}

@@ -263,7 +263,7 @@ class DropsValidation(Loader):
     def __len__(self): return len(self.labels) // self.batch_size
 
 class KeepsLast(Loader):
-    def __len__(self): return -(-len(self.labels) // self.batch_size)
+    def __len__(self): return (len(self.labels) + self.batch_size - 1) // self.batch_size
 
 class LyingLength(DropsValidation):
     "All batches come, and len() is that of training."
