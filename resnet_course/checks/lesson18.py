@@ -67,8 +67,18 @@ def _run(folder: Path, what: str) -> Run:
     if [len(h) for h in histories] != lengths: raise Wrong(f"For {what}: the histories have {[len(h) for h in histories]} epochs and the record says {lengths}. Was a run stopped, or a file replaced?")
     for seed in record["per_seed"]:
         path = folder / f"seed{seed['seed']}" / "result.json"
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("metrics") != seed["metrics"]: raise Wrong(f"For {what}: `record.json` has other figures than `seed{seed['seed']}/result.json`, from which it was made. Leave both as the training wrote them; the same call of `run_experiment` makes the record again.")
+        if path.is_file() and _figures(path) != seed["metrics"]: raise Wrong(f"For {what}: `record.json` has other figures than `seed{seed['seed']}/result.json`, from which it was made. Leave both as the training wrote them; the same call of `run_experiment` makes the record again.")
     return Run(record, experiment, histories)
+
+def _figures(path: Path) -> dict | None:
+    "The figures in a seed's result.json; None where it cannot be read"
+    try: return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    except (OSError, ValueError, KeyError, TypeError): return None
+
+def _figures(path: Path) -> dict | None:
+    "The figures in a seed's result.json; None where it cannot be read"
+    try: return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    except (OSError, ValueError, KeyError, TypeError): return None
 
 def _settings(experiment: Experiment) -> dict:
     "Dotted key -> value of everything that decides a run's digits but its seeds; `test` is a matter of its own"
