@@ -32,6 +32,7 @@ def _norm_mistakes(x, scale, shift, mean, var, training, eps) -> dict:
     wrong_mode = ("it looks as if train mode used the running averages; in train mode the statistics are those of this batch." if training else
                   "it looks as if eval mode used the statistics of this batch. Then the answer for one picture depends on the pictures beside it: use the running averages.")
     return {
+        "it looks as if `eps` were a constant; it is an argument, and not 1e-5 here.": lambda: _normalised(x, *right, scale, shift, 1e-5),
         wrong_mode: make(other),
         "it looks as if the variance were the unbiased one (divided by n - 1). To normalise, BatchNorm divides by n; only the running average takes the unbiased one.": lambda: make(over((0, 2, 3), True)) if training else None,
         "it looks as if each picture were normalised by itself (mean over H and W only). BatchNorm takes the mean over the batch as well: dimensions 0, 2 and 3.": lambda: make(over((2, 3))),
@@ -89,8 +90,10 @@ def projections(yours):
     same(got, want, case="the six blocks", what="your table", secret=True, mistakes={
         "it looks as if only the stride counted. Block c keeps height and width, but 64 channels cannot be added to 256: the projection is missing at stride 1, and the sum fails.": {k: o == "C" or o == "B" and s != 1 for k, (_, _, s, o) in BLOCKS.items()},
         "it looks as if only the channels counted. Block d keeps 256 channels, but its stride halves height and width.": {k: o == "C" or o == "B" and i != n for k, (i, n, _, o) in BLOCKS.items()},
-        "the option of block e was overlooked: C has a projection on every shortcut, needed or not.": {**want, "e": False},
-        "the option of block f was overlooked: A takes every second pixel and adds channels of zeros, without any weights.": {**want, "f": True}})
+        "block a changes neither channels nor size: its shortcut is x itself, and that has no weights.": {**got, "a": True},
+        "block b has twice as many channels and half the size behind it: with option B it needs a projection.": {**got, "b": False},
+        "the option of block e was overlooked: C has a projection on every shortcut, needed or not.": {**got, "e": False},
+        "the option of block f was overlooked: A takes every second pixel and adds channels of zeros, without any weights.": {**got, "f": True}})
     if "weights_of_c" not in yours: raise Wrong("The table is right. There is no answer yet for 'weights_of_c'.")
     same(answered(yours["weights_of_c"], int), 64 * 256 + 2 * 256, case="block c", what="the number of weights of its projection", secret=True, mistakes={
         "the BatchNorm after the 1x1 convolution is missing: it has a scale and a shift for each of the 256 channels.": 64 * 256,
@@ -120,7 +123,7 @@ def _layers(block: nn.Module, wanted: dict, case: str) -> None:
             if layer.num_features != out: raise Wrong(f"For {case}: `{name}` should normalise {out} channels; yours has {layer.num_features}." + (" A BatchNorm that stands before its convolution sees that convolution's input." if layer.num_features != into == out else ""))
             continue
         if layer.bias is not None: raise Wrong(f"For {case}: `{name}` has a bias before BatchNorm, which subtracts the mean and with it any bias: weights that do nothing. Write `bias=False`.")
-        seen = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding
+        seen = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, (kernel // 2,) * 2 if layer.padding == "same" else layer.padding   # same: at stride 1 only
         want = into, out, (kernel,) * 2, (stride,) * 2, (kernel // 2,) * 2
         for what, a, b in zip(("input channels", "output channels", "kernel", "stride", "padding"), seen, want):
             if a != b: raise Wrong(f"For {case}: `{name}` should have {what} {b}; yours has {a}.")
@@ -153,6 +156,8 @@ def _preact(block: nn.Module, x: Tensor, flaw: str = "") -> Tensor:
     down = getattr(block, "downsample", None)
     shortcut = (first if flaw == "activated" else x) if down is None else down(x if flaw == "raw" else first)
     if flaw == "no relu": branch = block.conv2(_bn(block.bn2, block.conv1(_bn(block.bn1, x))))
+    if flaw == "no second relu": branch = block.conv2(_bn(block.bn2, block.conv1(first)))
+    if flaw == "post": return torch.relu(_bn(block.bn2, block.conv2(torch.relu(_bn(block.bn1, block.conv1(x))))) + x)
     if flaw == "alone": return branch
     if flaw == "relu branch": return torch.relu(branch) + shortcut
     return torch.relu(branch + shortcut) if flaw == "relu" else branch + shortcut
@@ -173,8 +178,10 @@ def preact_block(yours):
             raise Wrong(f"For {case}: the projection is missing{' at stride 1, where the channels change' if stride == 1 else ''}: a shortcut of {into} channels cannot be added to {out} of them." if into != out else
                         f"For {case}: the projection is missing: stride {stride} makes the branch smaller than x, and the two cannot be added.")
         if not changes and getattr(block, "downsample", None) is not None: raise Wrong(f"For {case}: nothing changes its shape, so `downsample` should be None and the shortcut x itself: the clean path is the point of this block.")
+        down = getattr(block, "downsample", None)
+        if isinstance(down, nn.Sequential) and any(isinstance(m, nn.BatchNorm2d) for m in down): raise Wrong(f"For {case}: `downsample` has a BatchNorm, as in the lesson's blocks. Here it is the convolution alone: its input was normalised by `bn1` already.")
         _layers(block, dict(bn1=(nn.BatchNorm2d, out, into, 0, 0), conv1=(nn.Conv2d, into, out, 3, stride), bn2=(nn.BatchNorm2d, into, out, 0, 0), conv2=(nn.Conv2d, out, out, 3, 1),
-                            **dict(downsample=(nn.Conv2d, into, out, 1, stride)) if changes else {}), case)
+                            **{"downsample.0" if isinstance(down, nn.Sequential) and len(down) == 1 else "downsample": (nn.Conv2d, into, out, 1, stride)} if changes else {}), case)
         _shake(block)
         for training in (True, False):
             block.train(training)
@@ -186,7 +193,9 @@ def preact_block(yours):
                      "the shortcut takes the activated input. Where the shape stays it is x itself, untouched.": None if changes else "activated",
                      "`downsample` gets x itself; here it gets the activated input, as `conv1` does.": "raw" if changes else None,
                      "`conv1` gets x itself: BatchNorm and ReLU come BEFORE each convolution here.": "raw branch",
-                     "the ReLUs are missing: BatchNorm, then ReLU, then the convolution, twice.": "no relu"}
+                     "that is the block of the lesson: BatchNorm after each convolution, ReLU after the sum. Here `bn1` and a ReLU come before `conv1`, `bn2` and a ReLU before `conv2`, and nothing after the sum.": None if changes else "post",
+                     "the ReLUs are missing: BatchNorm, then ReLU, then the convolution, twice.": "no relu",
+                     "the second ReLU is missing, the one between `bn2` and `conv2`.": "no second relu"}
             with torch.no_grad():
                 close(got, _preact(block, x), case=f"{case} in {'train' if training else 'eval'} mode", what="the output", rtol=1e-4, atol=1e-5,
                       mistakes={sentence: (lambda flaw=flaw, block=block, x=x: _preact(block, x, flaw)) for sentence, flaw in flaws.items() if flaw})
@@ -215,8 +224,8 @@ def five_bugs(yours):
         case, changes = f"`{cls.__name__}({inplanes}, {planes}, {stride})`", stride != 1 or inplanes != 4 * planes
         block, want = is_module(call(cls, inplanes, planes, stride, case=case), case), _shake(Bottleneck(inplanes, planes, stride))
         norms = [getattr(block, n, None) for n in ("bn1", "bn2", "bn3")]
-        if any(a is b is not None for i, a in enumerate(norms) for b in norms[:i]): raise Wrong(f"For {case}: one BatchNorm is used in two places. Each place has its own statistics; the running averages of the two mix, and eval mode goes wrong.")
-        if changes and getattr(block, "downsample", None) is None: raise Wrong(f"For {case}: the projection is missing{' at stride 1, though the channels change' if stride == 1 else ''}: {inplanes} channels cannot be added to {4 * planes}.")
+        if twice := [f"`bn{j + 1}` and `bn{i + 1}`" for i, a in enumerate(norms) for j, b in enumerate(norms[:i]) if a is b is not None]: raise Wrong(f"For {case}: {twice[0]} are the same module: one BatchNorm is used in two places. Each place has its own statistics; the running averages of the two mix, and eval mode goes wrong.")
+        if changes and getattr(block, "downsample", None) is None: raise Wrong(f"For {case}: the projection is missing{' at stride 1, though the channels change' if stride == 1 else ''}: " + (f"{inplanes} channels cannot be added to {4 * planes}." if inplanes != 4 * planes else f"stride {stride} makes the branch smaller than x, and the two cannot be added."))
         if not changes and getattr(block, "downsample", None) is not None: raise Wrong(f"For {case}: the shape stays, so `downsample` should be None and the shortcut x itself.")
         _layers(block, {"conv1": (nn.Conv2d, inplanes, planes, 1, 1), "bn1": (nn.BatchNorm2d, inplanes, planes, 0, 0), "conv2": (nn.Conv2d, planes, planes, 3, stride), "bn2": (nn.BatchNorm2d, planes, planes, 0, 0),
                         "conv3": (nn.Conv2d, planes, 4 * planes, 1, 1), "bn3": (nn.BatchNorm2d, planes, 4 * planes, 0, 0),

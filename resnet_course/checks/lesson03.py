@@ -23,15 +23,19 @@ def pictures(n, h, w, seed=0) -> torch.Tensor:
 def _statistics_mistakes(images) -> tuple[dict, dict]:
     "What mistakes give, for mean and for deviation"
     x, whole = images.double() / 255, "These are numbers on a scale of 0 to 255; divide by 255."
+    either = lambda sentence, f: {sentence + said: f(c) for c, said in ((1, ""), (0, " (Whether n or n - 1 divides is not the matter.)"))}
+    scalar, by_256 = "This is one number for all channels together; each channel has its own, so three are wanted.", "It looks as if 256 were taken for white; the largest byte is 255."
+    most = min(1, len(x) - 1)                                            # one picture has no deviation from picture to picture
     copied, one = (0.2023, 0.1994, 0.2010), "These are the numbers for all channels together; each channel has its own."
     wrapped = (images**2).double().mean((0, 2, 3)) - images.double().mean((0, 2, 3))**2
-    return ({whole: 255 * x.mean((0, 2, 3)), one: x.mean().expand(3), "These are constants of CIFAR-10; these pictures have their own.": (0.4914, 0.4822, 0.4465)},
-            {whole: 255 * x.std((0, 2, 3)), one: x.std().expand(3),
-             "This is the famous mistake: each picture's own deviation, averaged over the pictures. The difference between dark and bright pictures is missing. "
-             "Take all pixels of all pictures at once.": x.std((2, 3)).mean(0),
+    return ({whole: 255 * x.mean((0, 2, 3)), one: x.mean().expand(3), "These are constants of CIFAR-10; these pictures have their own.": (0.4914, 0.4822, 0.4465), scalar: x.mean(), "This is the deviation; the mean comes first.": x.std((0, 2, 3)), by_256: x.mean((0, 2, 3)) * 255 / 256},
+            {whole: 255 * x.std((0, 2, 3)), one: x.std().expand(3), scalar: x.std(), by_256: x.std((0, 2, 3)) * 255 / 256,
+             **either("This is the famous mistake: each picture's own deviation, averaged over the pictures. The difference between dark and bright pictures is missing. "
+                      "Take all pixels of all pictures at once.", lambda c: x.std((2, 3), correction=c).mean(0)),
+             "This is the deviation around the mean of all channels together; each channel has a mean of its own.": (x - x.mean()).square().mean((0, 2, 3)).sqrt(),
              "These are the variances; the deviation is the root.": x.var((0, 2, 3)),
-             "This is the deviation from picture to picture at each place, averaged; take all pixels at once.": x.std(0, correction=min(1, len(x) - 1)).mean((1, 2)),
-             "This is the deviation of the pictures' means; the pixels inside a picture differ too.": x.mean((2, 3)).std(0, correction=min(1, len(x) - 1)),
+             **either("This is the deviation from picture to picture at each place, averaged; take all pixels at once.", lambda c: x.std(0, correction=min(c, most)).mean((1, 2))),
+             **either("This is the deviation of the pictures' means; the pixels inside a picture differ too.", lambda c: x.mean((2, 3)).std(0, correction=min(c, most))),
              "It looks as if the squares were computed in uint8, in which 200 squared is 64: make floats first.": wrapped.abs().sqrt() / 255,
              "These are the widely copied numbers (.2023 .1994 .2010), which are wrong even for CIFAR-10; compute.": copied,
              "These are constants of CIFAR-10; these pictures have their own.": (0.2470, 0.2435, 0.2616)})
@@ -61,7 +65,7 @@ def _parts(got, n, case) -> tuple:
         if part.dtype != torch.int64 or part.ndim != 1:
             raise Wrong(f"For {case}: {name} should hold indices, int64 of one dimension; it is {str(part.dtype).removeprefix('torch.')} of shape {tuple(part.shape)}.")
         if len(part) and not 0 <= int(part.min()) <= int(part.max()) < n: raise Wrong(f"For {case}: {name} holds indices outside 0 to {n - 1}.")
-        if len(part.unique()) < len(part): raise Wrong(f"For {case}: {name} holds an index twice.")
+        if len(part.unique()) < len(part): raise Wrong(f"For {case}: {name} holds an index twice. Wanted are places in `labels`, each from 0 to {n - 1} once.")
     train, val = got
     if both := set(train.tolist()) & set(val.tolist()):
         raise Wrong(f"For {case}: {len(both)} samples are in training and in validation, such as {min(both)}. That is a leak: the network is asked about what it has learnt by heart.")
@@ -75,7 +79,7 @@ def _fair(val, labels, fraction, case):
         if abs(k - fraction * n) >= 1:
             all_right = abs(len(val) - fraction * len(labels)) < len(counts)
             raise Wrong(f"For {case}: of the {n} samples of class {c}, {k} are in validation; about {fraction * n:g} should be. "
-                        + ("The split has the right size and is not stratified: choose within each class." if all_right else "Is the fraction that of validation?"))
+                        + ("The split has the right size and is not stratified: choose within each class." if all_right else "Is the fraction that of validation, and the order (train, val)?"))
     for name, ends in (("first", False), ("last", True)):
         chosen = [labels.eq(c).nonzero().view(-1).flip(0)[:int(k)] if ends else labels.eq(c).nonzero().view(-1)[:int(k)] for c, k in enumerate(there)]
         if set(torch.cat(chosen).tolist()) == set(val.tolist()): raise Wrong(f"For {case}: validation holds the {name} samples of each class. Files lie in some order (of date, of camera); choose at random.")
@@ -109,13 +113,19 @@ def _served(loader, images, labels, case) -> list:
     "One list of (sample, form) for each batch; refuses what is no batch of these pictures"
     out = []
     for batch in loader:
+        if len(out) > len(labels): raise Wrong(f"For {case}: {len(out)} batches came and there is no end of them.")
         if not isinstance(batch, (tuple, list)) or len(batch) != 2: raise Wrong(f"For {case}: a batch should be a pair (x, y).")
         x, y = batch
+        if isinstance(x, torch.Tensor) and len(x) == 0: raise Wrong(f"For {case}: batch {len(out)} is empty.")
         if not isinstance(x, torch.Tensor) or x.dtype != torch.float32 or x.ndim != 4 or x.shape[1:] != images.shape[1:] or not isinstance(y, torch.Tensor) or y.shape != x.shape[:1]:
-            raise Wrong(f"For {case}: x should be float32 (B, {', '.join(map(str, images.shape[1:]))}) and y int64 (B,), of the same length.")
+            raise Wrong(f"For {case}: x should be float32 (B, {', '.join(map(str, images.shape[1:]))}) and y int64 (B,), of the same length; they are {_form(x)} and {_form(y)}.")
         if x.max() > 1.001: raise Wrong(f"For {case}: x reaches {x.max():g}; a scale of 0 to 1 is wanted.")
         out.append([_which(one, int(label), images, labels, case) for one, label in zip(x, y)])
     return out
+
+def _form(v) -> str:
+    "Type and shape in words"
+    return f"{str(v.dtype).removeprefix('torch.')} {tuple(v.shape)}" if isinstance(v, torch.Tensor) else type(v).__name__
 
 def _which(one, label, images, labels, case) -> tuple[int, str]:
     "Which sample a picture is, and in which form"
@@ -128,17 +138,18 @@ def _which(one, label, images, labels, case) -> tuple[int, str]:
     raise Wrong(f"For {case}: a picture is none of the samples, neither as it is nor mirrored.")
 
 # %% ../../nbs/lib/checks/03_data.ipynb #c013
-def _validation(make, images, labels):
+def _validation(make, images, labels, size=8):
     "Every sample once, in order, as it is"
-    case = f"validation of {len(labels)} samples in batches of 8"
-    loader = call(make, images, labels, False, case=case)
+    case = f"validation of {len(labels)} samples in batches of {size}"
+    loader = call(make, images, labels, False, case=case) if size == 8 else call(make, images, labels, False, 0, size, case=case)     # 8 is the default
     served = _served(loader, images, labels, case)
     flat = [s for b in served for s in b]
     if bent := [f for _, f in flat if f != "as it is"]:
         raise Wrong(f"For {case}: {len(bent)} pictures are augmented ({bent[0]}). Validation asks about the pictures as they are, or its figure changes with the dice.")
-    if [i for i, _ in flat] == list(range(len(labels) // 8 * 8)):
-        raise Wrong(f"For {case}: the last {len(labels) % 8} samples never come. Dropping an incomplete batch is for training; here each sample counts.")
+    if len(labels) % size and [i for i, _ in flat] == list(range(len(labels) // size * size)):
+        raise Wrong(f"For {case}: the last {len(labels) % size} samples never come. Dropping an incomplete batch is for training; here each sample counts.")
     if [i for i, _ in flat] != list(range(len(labels))): raise Wrong(f"For {case}: every sample should come once, in order; the first are {[i for i, _ in flat[:6]]}.")
+    if (sizes := [len(b) for b in served]) != (right := [size] * (len(labels) // size) + [len(labels) % size] * (len(labels) % size > 0)): raise Wrong(f"For {case}: the batches have {sizes} samples; {right} are wanted.")
     if len(loader) != len(served): raise Wrong(f"For {case}: len() is {len(loader)}, and iterating gives {len(served)} batches.")
     loader.set_epoch(3)
     if _served(loader, images, labels, case) != served: raise Wrong(f"For {case}: epoch 3 gives other batches; here the epoch changes nothing.")
@@ -149,7 +160,9 @@ def _training(make, images, labels):
     case, n = f"training on {len(labels)} samples in batches of 8", len(labels) // 8
     loader = call(make, images, labels, True, case=case)
     epochs = []
+    before = torch.get_rng_state()
     for e in range(4): loader.set_epoch(e); epochs.append(_served(loader, images, labels, case))
+    drawn = not torch.equal(before, torch.get_rng_state())
     flat, forms = [s for b in epochs[0] for s in b], [f for e in epochs for b in e for _, f in b]
     if odd := [f for f in forms if f not in ("as it is", "mirrored left to right")]:
         raise Wrong(f"For {case}: pictures are shown {odd[0]}. In (B, 3, H, W) dimension 2 is the height and dimension 3 the width; left to right is about the width.")
@@ -159,24 +172,28 @@ def _training(make, images, labels):
     if [i for i, _ in flat] == list(range(8 * n)): raise Wrong(f"For {case}: the order is not shuffled.")
     if epochs[0] == epochs[1] == epochs[2]:
         raise Wrong(f"For {case}: every epoch gives the same batches, in the same order, mirrored alike: `set_epoch` has no effect. The network sees the same pictures for ever.")
+    if drawn: raise Wrong(f"For {case}: torch's global random state is another one after an epoch. Then dropout depends on the loader, and the batches on whatever draws in between: use a generator of your own, made of seed and epoch.")
     _independent(make, images, labels, case, epochs, forms)
 
 # %% ../../nbs/lib/checks/03_data.ipynb #c015
 def _independent(make, images, labels, case, epochs, forms):
     "Order and mirroring are pure functions of seed and epoch, and change with both"
     at = [dict(s for b in e for s in b) for e in epochs]                # sample -> form
+    if not 0.3 < (share := sum(f != "as it is" for f in forms) / len(forms)) < 0.7: raise Wrong(f"For {case}: {share:.0%} of the pictures are mirrored; about half should be.")
     shared = sorted(set.intersection(*map(set, at)))
     if all(a[i] == at[0][i] for a in at for i in shared):
         raise Wrong(f"For {case}: the order changes from epoch to epoch, but each sample is mirrored always or never. Draw the mirroring anew, too.")
     if [[i for i, _ in b] for b in epochs[0]] == [[i for i, _ in b] for b in epochs[1]]: raise Wrong(f"For {case}: epochs 0 and 1 have the same order.")
-    if not 0.3 < (share := sum(f != "as it is" for f in forms) / len(forms)) < 0.7: raise Wrong(f"For {case}: {share:.0%} of the pictures are mirrored; about half should be.")
     if all(len({f for _, f in b}) == 1 for e in epochs for b in e): raise Wrong(f"For {case}: a batch is mirrored as a whole or not at all; each picture has its own chance.")
+    if all(len({tuple(f for _, f in b) for b in e}) == 1 for e in epochs): raise Wrong(f"For {case}: the same places are mirrored in every batch of an epoch, so the pictures are not independent of each other. Make the generator once an epoch, not once a batch.")
     again, other = make(images, labels, True), make(images, labels, True, seed=1)
-    if _served(again, images, labels, case) != epochs[0]: raise Wrong(f"For {case}: before any `set_epoch` it is epoch 0, and that should give the batches of epoch 0 again.")
+    if _served(again, images, labels, case) != epochs[0]: raise Wrong(f"For {case}: before any `set_epoch` it is epoch 0, and that should give the batches of epoch 0 again. Is everything drawn from seed and epoch alone?")
     again.set_epoch(2)
     if not _served(again, images, labels, case) == _served(again, images, labels, case) == epochs[2]:
         raise Wrong(f"For {case}: epoch 2, asked twice, gives different batches. Make the generator from seed and epoch each time, and keep none.")
     if _served(other, images, labels, case) == epochs[0]: raise Wrong(f"For {case}: seeds 0 and 1 give the same batches.")
+    loader, case = make(images, labels, True, batch_size=10), f"training on {len(labels)} samples in batches of 10"
+    if (sizes := [len(b) for b in _served(loader, images, labels, case)]) != [10] * (len(labels) // 10) or len(loader) != len(sizes): raise Wrong(f"For {case}: the batches have {sizes} samples, and len() is {len(loader)}.")
 
 @exercise(minutes=20, difficulty=3, hints=(
     "Ask for validation first: how many samples come out of 43, and do they look like those that went in?",
@@ -184,9 +201,12 @@ def _independent(make, images, labels, case, epochs, forms):
     "Two faults concern validation alone (its length, its pictures), one the generator's seed, one the dimension of a flip."))
 def batches(yours):
     "You can now test a loader by what it serves, which is the only way to find out."
+    if yours is not None and not callable(yours): raise Wrong(f"The class itself is wanted, without calling it, so that the check can make several: `Batches`, not `Batches(...)`. This is an instance of `{type(yours).__name__}`.")
     g = generator(3, 4)
     images, labels = torch.randint(256, (43, 3, 6, 5), generator=g, dtype=torch.uint8), torch.randint(4, (43,), generator=g)
     _validation(yours, images, labels)
+    _validation(yours, images[:40], labels[:40])
+    _validation(yours, images, labels, 10)
     _training(yours, images, labels)
 
 # %% ../../nbs/lib/checks/03_data.ipynb #c018
@@ -198,14 +218,15 @@ def count_the_forms(yours):
     "You can now say what an augmentation amounts to, and what it costs to forget `set_epoch`."
     got, forms = answered(yours, kind=dict), 9 * 9 * 2
     if missing := [k for k in ("forms", "without_set_epoch", "as_it_is", "share_seen") if k not in got]: raise Wrong(f"The dict lacks {', '.join(map(repr, missing))}.")
-    close(answered(got["forms"], kind=int), forms, case="forms", what="their number", rtol=0, atol=0, mistakes={
+    close(answered(got["forms"], kind=int), forms, case="forms", what="their number", rtol=0, atol=0, secret=True, mistakes={
         "A border of 4 on both sides gives 9 places, from 0 to 8: the window can also stay where it was.": 128, "The mirror images are missing: twice as many.": 81,
-        "The border is on both sides: the window can move 4 pixels to either.": 50, "That is without the places in the other direction: across times down.": 18,
+        "The border is on both sides: the window can move 4 pixels to either.": 50, "A window of 32 x 32 must lie inside the 40 x 40: its corner has not 40 places to be at.": 3200, "A window of 32 x 32 must lie inside the 40 x 40, so its corner has not 40 places to be at; and mirror images count.": 1600, "That is without the places in the other direction: across times down.": 18,
         "The places across and down multiply; they do not add up.": 36})
-    close(answered(got["without_set_epoch"], kind=int), 1, case="without_set_epoch", what="their number", rtol=0, atol=0, mistakes={
+    close(answered(got["without_set_epoch"], kind=int), 1, case="without_set_epoch", what="their number", rtol=0, atol=0, secret=True, mistakes={
         "Every epoch draws the same numbers: the picture has the same form each time.": 30, "Even the mirroring is the same each time.": 2, "The first epoch shows one form.": 0})
-    close(answered(got["as_it_is"], kind=float), 45_000 / forms, case="as_it_is", what="their number", rtol=0, atol=0.8, mistakes={
+    close(answered(got["as_it_is"], kind=float), 45_000 / forms, case="as_it_is", what="their number", rtol=0, atol=0.8, secret=True, mistakes={
         "Those in the middle are half mirrored too.": 45_000 / 81, "That is the number of those which are not mirrored; most of them are shifted.": 22_500})
-    close(answered(got["share_seen"], kind=float), 1 - (1 - 1 / forms) ** forms, case="share_seen", what="the share", rtol=0, atol=0.0075, mistakes={
+    if (share := answered(got["share_seen"], kind=float)) > 1: raise Wrong(f"For share_seen: {share:g} is more than 1. A share from 0 to 1 is wanted, not per cent and not a number of forms.")
+    close(share, 1 - (1 - 1 / forms) ** forms, case="share_seen", what="the share", rtol=0, atol=0.0075, secret=True, mistakes={
         "That would need each epoch to choose a form that was not there before. They are drawn independently: some come twice.": 1.0,
-        "That is the share which was missed.": (1 - 1 / forms) ** forms, "That is in per cent; 0 to 1 is wanted.": 63.3, "Some forms come twice, but not that many: count the chance of being missed each time.": 0.5})
+        "That is the share which was missed.": (1 - 1 / forms) ** forms, "Some forms come twice, but not that many: count the chance of being missed each time.": 0.5})
