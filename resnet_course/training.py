@@ -266,11 +266,12 @@ def make_optimizer(
     params = [p for p in model.parameters() if p.requires_grad]
     if not params: raise ValueError("the model has no trainable parameter; was everything frozen?")
     exempt = lambda p: not cfg.decay_norms_and_biases and p.ndim <= 1
+    fused = all(p.device.type in ("cpu", "cuda") for p in params)       # one pass over each weight in place of several
     parts = [params] if cfg.part_decay == 1 else _parts(model)[::-1]      # the head first: its rate is the one that is shown
     groups = [dict(params=chosen, lr=cfg.lr * cfg.part_decay**i, weight_decay=0.0 if free else cfg.weight_decay)
               for i, part in enumerate(parts) for free in (False, True) if (chosen := [p for p in part if exempt(p) == free])]
-    if cfg.optimizer == "sgd": return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov and cfg.momentum > 0)
-    return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[cfg.optimizer](groups, lr=cfg.lr, betas=cfg.betas)
+    if cfg.optimizer == "sgd": return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov and cfg.momentum > 0, fused=fused)
+    return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[cfg.optimizer](groups, lr=cfg.lr, betas=cfg.betas, fused=fused)
 
 def _parts(model: nn.Module) -> list[list[nn.Parameter]]:
     "Trainable parameters of the network's direct children, in order; its own, of no child, belong to the first"
