@@ -51,16 +51,15 @@ def evaluating(eval_=True, grad=False, softmax=False, means=False, back="each", 
     def evaluate(model, batches):
         modes, was = [(m, m.training) for m in model.modules()], model.training
         if eval_: model.eval()
-        loss, right, count, n = 0.0, 0, 0, 0
+        loss, right, count = 0.0, 0, 0
         with torch.set_grad_enabled(grad):
             for x, y in batches:
                 scores = model(x)
                 if softmax: scores = scores.softmax(1)
                 if squeeze: scores = scores.squeeze()
-                mean, hits = F.cross_entropy(scores, y), (scores.argmax(axis) == y[:len(scores.argmax(axis))]).float() if axis == 0 else (scores.argmax(1) == y).float()
+                mean, hits = F.cross_entropy(scores, y), (scores.argmax(axis) == y).float()
                 if means: loss, right, count = loss + mean.item(), right + hits.mean().item(), count + 1
                 else: loss, right, count = loss + mean.item() * len(y), right + hits.sum().item(), count + len(y)
-                n += 1
         if back == "each":
             for m, mode in modes: m.training = mode
         elif back == "top": model.train(was)
@@ -205,6 +204,11 @@ def kinds_of_layers(model, weight_decay):
     return [{"params": list(yes), "weight_decay": weight_decay}, {"params": no, "weight_decay": 0.0}]
 
 
+def all_but_batchnorm(model, weight_decay):
+    free = {id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
+    return grouping(lambda n, p: not n.endswith("bias") and id(p) not in free)(model, weight_decay)
+
+
 def generators(model, weight_decay):
     return [{"params": (p for p in model.parameters() if p.requires_grad and p.ndim >= 2), "weight_decay": weight_decay},
             {"params": (p for p in model.parameters() if p.requires_grad and p.ndim < 2), "weight_decay": 0.0}]
@@ -336,19 +340,19 @@ ANSWERS = {
         right={"sums": by_sums, "all scores at once": all_at_once, "on a copy": on_a_copy},
         wrong={
             "eval() forgotten": (evaluating(eval_=False), "eval()"),
-            "mean of the batches' means": (evaluating(means=True), "mean of"),
+            "mean of the batches' means": (evaluating(means=True), "mean of batch means"),
             "stays in evaluation mode": (evaluating(back=None), "evaluation mode"),
             "train() at the end": (evaluating(back="train"), "mode"),
             "only the whole model's mode put back": (evaluating(back="top"), "submodule"),
             "gradients recorded": (evaluating(grad=True), "no_grad"),
             "softmax before the cross-entropy": (evaluating(softmax=True), "softmax"),
             "accuracy in percent": (evaluating(percent=True), "fraction"),
-            "argmax over the samples": (evaluating(axis=0), "argmax"),
-            "squeezed": (evaluating(squeeze=True), "single sample"),
+            "argmax over the samples": (evaluating(axis=0), "size of tensor"),
+            "squeezed": (evaluating(squeeze=True), "batches of 5, 7, 3 and 1"),
             "a pair": (evaluating(pair=True), "dict"),
-            "three passes": (two_passes, "once"),
-            "the generator's length": (length_of_the_generator, "len()"),
-            "gradients switched off for good": (gradients_switched_off_for_good, "gradient"),
+            "three passes": (two_passes, "a generator of batches"),
+            "the generator's length": (length_of_the_generator, "mean of batch means"),
+            "gradients switched off for good": (gradients_switched_off_for_good, "no_grad"),
         }),
     "train_epoch": dict(
         right={"weighed by size": epoch_by_weights, "autograd.grad": epoch_by_autograd, "zeroed after the step": epoch_zeroed_after},
@@ -357,22 +361,23 @@ ANSWERS = {
             "train() missing": (looping(train=False), "train()"),
             "never zeroed": (looping(zero=None), "zero_grad"),
             "zeroed once an epoch": (looping(zero="once"), "zero_grad"),
-            "zeroed between backward and step": (looping(zero="between"), "zero"),
-            "zeroed after the step alone": (looping(zero="after"), "already"),
+            "zeroed between backward and step": (looping(zero="between"), "zero_grad"),
+            "zeroed after the step alone": (looping(zero="after"), "before the epoch"),
             "scheduler once an epoch": (looping(schedule="epoch"), "scheduler"),
             "scheduler before the optimizer": (looping(schedule="before"), "scheduler"),
-            "scheduler never": (looping(schedule=None), "scheduler"),
+            "scheduler never": (looping(schedule=None), "not stepped"),
             "mean of the batches' means": (looping(means=True), "mean of"),
-            "loss measured after the step": (looping(again=True), "step"),
-            "not divided": (looping(total_only=True), "mean"),
-            "as it was": (looping(train=False, zero=None, softmax=True, schedule="epoch", means=True), "train()"),
+            "loss measured after the step": (looping(again=True), "computed for the step"),
+            "not divided": (looping(total_only=True), "mean loss"),
+            "as it was": (looping(train=False, zero=None, softmax=True, schedule="epoch", means=True), "all five faults"),
         }),
     "parameter_groups": dict(
         right={"two groups": two_groups, "a group each": a_group_each, "walk of modules": walk_of_modules},
         wrong={
             "by names": (grouping(lambda n, p: "bn" not in n and "bias" not in n), "name"),
-            "all called weight": (grouping(lambda n, p: n.endswith("weight")), "name"),
+            "all called weight": (grouping(lambda n, p: n.endswith("weight")), "called `weight`"),
             "by kinds of layers": (kinds_of_layers, "dimension"),
+            "all but BatchNorm and biases": (all_but_batchnorm, "dimension"),
             "everything decays": (grouping(lambda n, p: True), "BatchNorm"),
             "filters only, no matrices": (grouping(lambda n, p: p.ndim > 2), "dimension"),
             "the wrong way round": (grouping(lambda n, p: p.ndim < 2), "dimension"),
@@ -392,16 +397,16 @@ ANSWERS = {
             "weights alone": (lacking("optimizer", "scheduler"), "optimizer"),
             "no copy": ((aliased, restore), "copy"),
             "a shallow copy": ((shallow, restore), "copy"),
-            "only the model copied": ((only_the_model_copied, restore), "optimizer"),
+            "only the model copied": ((only_the_model_copied, restore), "copy"),
             "no buffers": ((parameters_only, load_loosely), "statistics"),
             "objects": ((objects, from_objects), "weights_only"),
             "half precision": ((in_half, restore), "weights"),
             "left in evaluation mode": ((switched_to_evaluation, restore), "mode"),
-            "steps the scheduler": ((stepped_too, restore), "scheduler"),
-            "no epoch returned": ((snapshot, forgot_to_return), "epoch"),
+            "steps the scheduler": ((stepped_too, restore), "changed the training"),
+            "no epoch returned": ((snapshot, forgot_to_return), "return"),
             "the next epoch": ((snapshot, next_epoch), "epoch"),
             "a list": ((as_a_list, from_a_list), "dict"),
-            "one function": (snapshot, "pair"),
+            "one function": (snapshot, "tuple"),
         }),
     "read_a_training": dict(
         right={"by eye": READ, "by code, not rounded": by_code()},
@@ -413,9 +418,9 @@ ANSWERS = {
             "one epoch early": ({**READ, "stops_after": 11}, "stops_after"),
             "one epoch late": ({**READ, "stops_after": 13}, "stops_after"),
             "patience on the loss": ({**READ, "stops_after": 10}, "loss"),
-            "a fraction": ({**READ, "gap": 0.346}, "points"),
-            "the wrong sign": ({**READ, "gap": -34.6}, "minus"),
-            "gap of the best epoch": ({**READ, "gap": 4.6}, "last epoch"),
+            "a fraction": ({**READ, "gap": 0.346}, "fraction"),
+            "the wrong sign": ({**READ, "gap": -34.6}, "sign"),
+            "gap of the best epoch": ({**READ, "gap": 4.6}, "last one"),
             "another word": ({**READ, "verdict": "underfits"}, "verdict"),
             "the loss rises, so it diverges": ({**READ, "verdict": "diverges"}, "training"),
             "chosen on test": ({**READ, "report": "best on test"}, "test"),
