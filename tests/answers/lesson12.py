@@ -37,7 +37,7 @@ def with_a_small_number(weights, direction):
     found = {}
     for name, d in direction.items():
         others = tuple(range(1, d.ndim))
-        length = lambda t: t.square().sum(dim=others, keepdim=True).sqrt()
+        length = lambda t, dim=others: t.square().sum(dim=dim, keepdim=True).sqrt()
         found[name] = d / (length(d) + 1e-10) * length(weights[name]) if d.ndim > 1 else d * 0
     return found
 
