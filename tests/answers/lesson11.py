@@ -52,6 +52,13 @@ def measuring(train=True, top=0, bottom=-1, of=root_of_mean_square, at_weights=F
     return gradient_ratio
 
 
+def one_mode_for_all(model, x, y):
+    was = model.training
+    found = measuring()(model, x, y)
+    model.train(was)
+    return found
+
+
 def with_capture(model, x, y):
     net = copy.deepcopy(model)
     net.train()
@@ -158,12 +165,12 @@ ANSWERS = {
             "any worse at all": ({**DEGRADED, "degraded": DEGRADED["degraded"] + ["resnet44"]}, "half a point"),
             "judged on validation": ({**DEGRADED, "degraded": DEGRADED["degraded"] + ["resnet44", "resnet56"]}, "validation"),
             "all deeper ones": ({**DEGRADED, "degraded": [f"{k}{n}" for k in ("plain", "resnet") for n in (32, 44, 56)]}, "resnet"),
-            "the deepest alone": ({**DEGRADED, "degraded": ["plain56"]}, "plain32"),
-            "the shallow one too": ({**DEGRADED, "degraded": ["plain20"] + DEGRADED["degraded"]}, "20"),
-            "none": ({**DEGRADED, "degraded": []}, "plain"),
-            "counted from 0": ({**DEGRADED, "caught_up": 2}, "from 0"),
+            "the deepest alone": ({**DEGRADED, "degraded": ["plain56"]}, "so did others"),
+            "the shallow one too": ({**DEGRADED, "degraded": ["plain20"] + DEGRADED["degraded"]}, "plain20 is none of"),
+            "none": ({**DEGRADED, "degraded": []}, "some networks did"),
+            "counted from 0": ({**DEGRADED, "caught_up": 2}, "begins with 0"),
             "validation loss": ({**DEGRADED, "caught_up": 4}, "validation"),
-            "the last epoch": ({**DEGRADED, "caught_up": 12}, "first"),
+            "the last epoch": ({**DEGRADED, "caught_up": 12}, "not after epoch 12"),
             "one left open": ({**DEGRADED, "caught_up": None}, "caught_up"),
             "one name as a string": ({**DEGRADED, "degraded": "plain56"}, "list"),
         }),
@@ -171,33 +178,34 @@ ANSWERS = {
         right={"on a copy": on_a_copy, "hooks": measuring(), "capture": with_capture, "summed loss, same ratio": measuring(reduction="sum")},
         wrong={
             "at the weights": (measuring(at_weights=True), "weight"),
-            "evaluation mode": (measuring(train=False), "training mode"),
-            "last by first": (measuring(top=-1, bottom=0), "upside down"),
+            "evaluation mode": (measuring(train=False), "evaluation mode"),
+            "last by first": (measuring(top=-1, bottom=0), "last over the first"),
             "length instead of the root of the mean": (measuring(of=lambda t: t.double().norm().item()), "mean"),
             "mean of the absolute values": (measuring(of=lambda t: t.double().abs().mean().item()), "root"),
             "mean square without a root": (measuring(of=lambda t: t.double().pow(2).mean().item()), "root"),
-            "second convolution": (measuring(top=1), "first"),
-            "last but one": (measuring(bottom=-2), "last"),
-            "the classifier as the last": (measuring(kinds=(nn.Conv2d, nn.Linear)), "Conv2d"),
+            "second convolution": (measuring(top=1), "second convolution"),
+            "last but one": (measuring(bottom=-2), "last but one"),
+            "the classifier as the last": (measuring(kinds=(nn.Conv2d, nn.Linear)), "linear layer"),
             "statistics changed": (measuring(buffers=False), "statistics"),
             "mode changed": (measuring(modes=False), "mode"),
+            "one mode for all layers": (one_mode_for_all, "layer1.0.bn1"),
             "gradients left": (measuring(cleared=False), "gradient"),
             "hooks left": (measuring(unhooked=False), "hook"),
-            "zero over zero": (measuring(least=None), "1e-30"),
-            "not so little": (measuring(least=1e-3), "1e-30"),
+            "zero over zero": (measuring(least=None), "no gradient arrives"),
+            "not so little": (measuring(least=1e-3), "should be"),
             "softmax": (measuring(softmax=True), "softmax"),
         }),
     "vanishing": dict(
         right={"measured": FOUND, "in another order": dict(reversed(FOUND.items()))},
         wrong={
             "what nine in ten say": (dict(FOUND, plain="vanishes"), "BatchNorm"),
-            "a little is not vanishing": (dict(FOUND, plain_without_norm="vanishes"), "1/100"),
+            "a little is not vanishing": (dict(FOUND, plain_without_norm="vanishes"), "a hundredth"),
             "grows without BatchNorm": (dict(FOUND, plain_without_norm="grows"), "plain_without_norm"),
             "small weights stay": (dict(FOUND, plain_small="stays"), "plain_small"),
             "residual vanishes": (dict(FOUND, residual="vanishes"), "residual"),
             "residual grows": (dict(FOUND, residual="grows"), "residual"),
             "all stay": ({k: "stays" for k in FOUND}, "plain"),
-            "numbers": (dict(FOUND, plain=12000.0), "vanishes"),
+            "numbers": (dict(FOUND, plain=12000.0), "text in quotes"),
             "another word": (dict(FOUND, plain="explodes"), "grows"),
             "one left open": (dict(FOUND, residual=None), "residual"),
         }),
@@ -212,8 +220,8 @@ ANSWERS = {
             "two left": (TwoLeft, "0.9"),
             "in place": (InPlace, "place"),
             "conv, norm, relu": (AfterActivation, "order"),
-            "first ReLU missing": (NoFirstRelu, "relu"),
-            "no shortcut": (NoShortcut, "x"),
+            "first ReLU missing": (NoFirstRelu, "ReLU behind bn1"),
+            "no shortcut": (NoShortcut, "branch alone"),
             "an object": (OneLine(3), "class"),
             "other names": (OtherNames, "bn1"),
         }),
@@ -222,12 +230,12 @@ ANSWERS = {
         wrong={
             "no twins": (designed(["plain20", "resnet56"]), "twin"),
             "one twin missing": (designed(["plain20", "resnet20", "plain56"]), "resnet56"),
-            "one depth": (designed(["plain56", "resnet56"]), "depths"),
+            "one depth": (designed(["plain56", "resnet56"]), "one depth"),
             "residual ones alone": (designed(["resnet20", "resnet56"]), "plain"),
             "test accuracy": (designed(judged_by="test_accuracy"), "training"),
             "validation loss": (designed(judged_by="val_loss"), "training"),
             "one seed": (designed(settings={"training.epochs": 12, "seeds": [0]}), "three"),
-            "three times the same": (designed(settings={"training.epochs": 12, "seeds": [0, 0, 0]}), "different"),
+            "three times the same": (designed(settings={"training.epochs": 12, "seeds": [0, 0, 0]}), "twice"),
             "no seeds": (designed(settings={"training.epochs": 12}), "seeds"),
             "own settings": (designed(own={"resnet56": {"training.warmup_epochs": 5.0}}), "own"),
             "own for all": (designed(own={n: {"training.lr": 0.1} for n in ("plain20", "resnet20", "plain56", "resnet56")}), "own"),
