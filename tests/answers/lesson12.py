@@ -121,6 +121,18 @@ def walking(back=True, evaluates=True, end="weights", modes="each", order=list, 
     return loss_along
 
 
+def added_and_subtracted(model, direction, x, y, steps):
+    modes, losses = [(m, m.training) for m in model.modules()], []
+    model.eval()
+    with torch.no_grad():
+        for a in steps:
+            for name, d in direction.items(): model.get_parameter(name).add_(a * d)
+            losses.append(F.cross_entropy(model(x), y).item())
+            for name, d in direction.items(): model.get_parameter(name).sub_(a * d)
+    for m, mode in modes: m.training = mode
+    return losses
+
+
 def as_it_was(model, direction, x, y, steps):
     losses = []
     for a in steps:
@@ -178,9 +190,7 @@ def sequence(model, name):
     parent, _, last = name.rpartition(".")
     block = net.get_submodule(name)
     setattr(net.get_submodule(parent), last, nn.Sequential(nn.Identity() if block.downsample is None else block.downsample, nn.ReLU()))
-    for a, b in zip(net.modules(), net.modules()): a.training = b.training
-    if not model.training: net.eval()
-    return net
+    return net.train(model.training)
 
 
 def last_norm_silenced(model, name):
@@ -207,14 +217,6 @@ def putting(make, copying=copy.deepcopy, mode=None):
 passed = lambda block: nn.Sequential(block.downsample or nn.Identity(), nn.ReLU())
 
 
-class Branch(nn.Module):
-    "A block without its shortcut"
-    def __init__(self, block):
-        super().__init__()
-        self.block, self.down = block, block.downsample
-    def forward(self, x): return F.relu(self.block.branch(x))
-
-
 def branch_kept(model, name):
     net = copy.deepcopy(model)
     block = net.get_submodule(name)
@@ -226,9 +228,8 @@ def branch_kept(model, name):
 
 
 def hooked(model, name):
-    net = copy.deepcopy(model)
     model.get_submodule(name).register_forward_hook(lambda m, args, out: F.relu(args[0] if m.downsample is None else m.downsample(args[0])))
-    return model if net is None else model
+    return model
 
 
 def left_out(model, name):
@@ -289,12 +290,12 @@ ANSWERS = {
     "filter_direction": dict(
         right={"flattened": by_flattening, "filter after filter": filter_after_filter, "a small number below": with_a_small_number},
         wrong={
-            "one length for the layer": (scaling(length=lambda t: t.norm()), "filter"),
-            "along the second index": (scaling(length=lambda t: t.transpose(0, 1).flatten(1).norm(dim=1).view(1, -1, *[1] * (t.ndim - 2))), "first index"),
+            "one length for the layer": (scaling(length=lambda t: t.norm()), "whole layer"),
+            "along the second index": (scaling(length=lambda t: t.transpose(0, 1).flatten(1).norm(dim=1).view(1, -1, *[1] * (t.ndim - 2))), "wrong index"),
             "length one": (scaling(want=lambda t: 1.0), "weights"),
-            "not scaled": (lambda weights, direction: {n: d if d.ndim > 1 else d * 0 for n, d in direction.items()}, "scale"),
+            "not scaled": (lambda weights, direction: {n: d if d.ndim > 1 else d * 0 for n, d in direction.items()}, "as it was drawn"),
             "sum of squares without a root": (scaling(length=lambda t: t.flatten(1).square().sum(1).view(-1, *[1] * (t.ndim - 1))), "root"),
-            "times instead of divided": (scaling(length=lambda t: 1 / t.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (t.ndim - 1))), "length"),
+            "times instead of divided": (scaling(length=lambda t: 1 / t.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (t.ndim - 1)), guard=False), "upside down"),
             "biases kept": (scaling(few=lambda d: d.clone()), "zero"),
             "biases scaled": (lambda w, d: {n: by_flattening(w, d)[n] if d[n].ndim > 1 else d[n] / d[n].norm() * w[n].norm() for n in d}, "zero"),
             "biases left out": (lambda w, d: {n: v for n, v in by_flattening(w, d).items() if v.ndim > 1}, "name"),
@@ -304,17 +305,17 @@ ANSWERS = {
             "a list": (lambda w, d: list(by_flattening(w, d).values()), "dict"),
         }),
     "loss_along": dict(
-        right={"there and back": there_and_back, "functional_call": functional, "copies": copies},
+        right={"there and back": there_and_back, "functional_call": functional, "copies": copies, "tensors without dimensions": walking(kind=lambda v: v)},
         wrong={
             "steps add up": (walking(back=False), "start"),
-            "training mode": (walking(evaluates=False), "evaluation mode"),
-            "not put back": (walking(end=None), "weights"),
-            "kept without a copy": (walking(alias=True), "weights"),
+            "training mode": (walking(evaluates=False), "training mode"),
+            "not put back": (walking(end=None), "left perturbed"),
+            "kept without a copy": (walking(alias=True), "clone"),
             "stays in evaluation mode": (walking(modes=None), "mode"),
-            "one mode for all": (walking(modes="top"), "mode"),
-            "sorted": (walking(order=sorted), "order"),
-            "tensors": (walking(kind=lambda v: v), "float"),
-            "summed": (walking(loss=lambda s, y: F.cross_entropy(s, y, reduction="sum")), "mean"),
+            "one mode for all": (walking(modes="top"), "layer `1`"),
+            "sorted": (walking(order=sorted), "sorted"),
+            "subtracted again": (added_and_subtracted, "rounds"),
+            "summed": (walking(loss=lambda s, y: F.cross_entropy(s, y, reduction="sum")), "sums over the pictures"),
             "towards the direction": (walking(move=lambda p, a, d: (1 - a) * p + a * d), "plus"),
             "softmax": (walking(loss=lambda s, y: F.cross_entropy(s.softmax(1), y)), "softmax"),
             "direction scaled in place": (walking(move=lambda p, a, d: p + d.mul_(a)), "changed"),
@@ -324,34 +325,34 @@ ANSWERS = {
         right={"finite ones": all_finite, "number by number": number_by_number},
         wrong={
             "NaN and all": (lambda s, top: (torch.cat([v.flatten() for v in s]).min().item(), min(torch.cat([v.flatten() for v in s]).max().item(), top)), "NaN"),
-            "infinite as top": (without_nan, "finite"),
+            "infinite as top": (without_nan, "infinite"),
             "no top": (lambda s, top: (all_finite(s, math.inf)[0], all_finite(s, math.inf)[1]), "top"),
-            "always top": (lambda s, top: (all_finite(s, top)[0], top), "highest"),
-            "from zero": (lambda s, top: (0.0, all_finite(s, top)[1]), "lowest"),
-            "the first panel": (lambda s, top: all_finite(s[:1], top), "all"),
+            "always top": (lambda s, top: (all_finite(s, top)[0], top), "wasted"),
+            "from zero": (lambda s, top: (0.0, all_finite(s, top)[1]), "0 is not among"),
+            "the first panel": (lambda s, top: all_finite(s[:1], top), "first panel"),
             "a scale each": (lambda s, top: [all_finite([v], top) for v in s], "pair"),
-            "stacked": (lambda s, top: all_finite([torch.stack(s)], top), "shape"),
-            "NaN as zero": (lambda s, top: all_finite([v.nan_to_num(0.0, top, 0.0) for v in s], top), "NaN"),
+            "stacked": (lambda s, top: all_finite([torch.stack(s)], top), "equal size"),
+            "NaN as zero": (lambda s, top: all_finite([v.nan_to_num(0.0, top, 0.0) for v in s], top), "0 is not among"),
             "the wrong way round": (lambda s, top: all_finite(s, top)[::-1], "low"),
-            "mean of the panels": (lambda s, top: (sum(all_finite([v], top)[0] for v in s) / len(s), sum(all_finite([v], top)[1] for v in s) / len(s)), "all"),
+            "mean of the panels": (lambda s, top: (sum(all_finite([v], top)[0] for v in s) / len(s), sum(all_finite([v], top)[1] for v in s) / len(s)), "differs"),
         }),
     "without_block": dict(
         right={"a module in its place": replaced, "another forward": own_forward, "a sequence": sequence, "last norm silenced": last_norm_silenced},
         wrong={
-            "identity everywhere": (putting(lambda block: nn.Identity()), "shape"),
-            "no ReLU": (putting(lambda block: block.downsample or nn.Identity()), "relu"),
+            "identity everywhere": (putting(lambda block: nn.Identity()), "no longer fits"),
+            "no ReLU": (putting(lambda block: block.downsample or nn.Identity()), "ReLU"),
             "the network itself": (putting(passed, copying=lambda m: m), "copy"),
             "a shallow copy": (putting(passed, copying=copy.copy), "itself"),
             "a hook on the network": (hooked, "copy"),
-            "left out": (left_out, "shape"),
+            "left out": (left_out, "no longer fits"),
             "shortcut gone, branch kept": (branch_kept, "shortcut"),
-            "convolutions zeroed": (convolutions_zeroed, "BatchNorm"),
+            "convolutions zeroed": (convolutions_zeroed, "last BatchNorm"),
             "all weights zeroed": (branch_weights_zeroed, "shortcut"),
-            "in training mode": (putting(passed, mode=True), "mode"),
-            "in evaluation mode": (putting(passed, mode=False), "mode"),
-            "the example's block": (lambda model, name: replaced(model, "layer2.1"), "layer"),
+            "in training mode": (putting(passed, mode=True), "your copy is in training mode"),
+            "in evaluation mode": (putting(passed, mode=False), "your copy is in evaluation mode"),
+            "the example's block": (lambda model, name: replaced(model, "layer2.1"), "no attribute"),
             "nothing taken out": (lambda model, name: copy.deepcopy(model), "branch"),
-            "the block alone": (lambda model, name: replaced(model, name).get_submodule(name), "network"),
+            "the block alone": (lambda model, name: replaced(model, name).get_submodule(name), "shape"),
         }),
     "gradient_by_length": dict(
         right={"counted": counted, "binomial": binomial, "block by block": block_by_block},
@@ -360,12 +361,12 @@ ANSWERS = {
             "number of paths alone": (shared(lambda n, f: [float(math.comb(n, k)) for k in range(n + 1)]), "factor"),
             "not divided": (shared(lambda n, f: [math.comb(n, k) * f ** k for k in range(n + 1)], parts=False), "add up to 1"),
             "divided by the number of paths": (lambda n, f: [math.comb(n, k) * f ** k / 2 ** n for k in range(n + 1)], "add up to 1"),
-            "n entries": (lambda n, f: counted(n, f)[1:], "n + 1"),
-            "one to n": (shared(lambda n, f: [math.comb(n, k) * f ** k for k in range(1, n + 1)] or [1.0]), "n + 1"),
-            "through the shortcuts": (lambda n, f: counted(n, f)[::-1], "shortcut"),
-            "factor as a probability": (lambda n, f: [math.comb(n, k) * f ** k * (1 - f) ** (n - k) for k in range(n + 1)], "factor"),
-            "permutations": (shared(lambda n, f: [math.perm(n, k) * f ** k for k in range(n + 1)]), "paths"),
-            "float32": (in_float32, "NaN"),
-            "sums up to k": (lambda n, f: [sum(counted(n, f)[:k + 1]) for k in range(n + 1)], "exactly"),
+            "n entries": (lambda n, f: counted(n, f)[1:], "are wanted"),
+            "one to n": (shared(lambda n, f: [math.comb(n, k) * f ** k for k in range(1, n + 1)] or [1.0]), "are wanted"),
+            "through the shortcuts": (lambda n, f: counted(n, f)[::-1], "exchanged"),
+            "factor as a probability": (lambda n, f: [math.comb(n, k) * f ** k * (1 - f) ** (n - k) for k in range(n + 1)], "probability"),
+            "permutations": (shared(lambda n, f: [math.perm(n, k) * f ** k for k in range(n + 1)]), "one path"),
+            "float32": (in_float32, "overflow"),
+            "sums up to k": (lambda n, f: [sum(counted(n, f)[:k + 1]) for k in range(n + 1)], "exactly k"),
         }),
 }
