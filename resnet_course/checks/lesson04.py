@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FORGOTTEN', 'UNWEIGHTED', 'LEFT_ON', 'FAULTS', 'GIVEN', 'MEANS', 'LOST', 'WORDS', 'Watched', 'watched', 'batches_of',
-           'evaluate', 'train_epoch', 'parameter_groups', 'exact_resume', 'read_a_training']
+           'evaluate', 'train_epoch', 'Odd', 'parameter_groups', 'exact_resume', 'read_a_training']
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c002
-import copy, io, itertools, warnings
+import collections.abc, copy, functools, io, itertools, warnings
 
 import torch
 from torch import nn
@@ -75,11 +75,23 @@ def _mistakes(model, batches, key) -> dict:
     out = {UNWEIGHTED: f(unweighted=True), FORGOTTEN: f(train=True),
            "Two things at once. " + FORGOTTEN + " And it is a mean of batch means, not over samples.":
                f(train=True, unweighted=True)}
+    if key == "accuracy": out["That is in percent; a fraction is wanted, from 0 to 1."] = lambda: 100 * _figures(model, batches)[key]
     if key == "loss": out["It looks as if softmax came before `cross_entropy`, which takes the softmax "
                           "itself: give it the scores as they are."] = f(softmax=True)
     return out
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c008
+def _grad_kept(yours, case):
+    "`yours`, refused when gradients are off after it"
+    if not callable(yours): return yours
+    @functools.wraps(yours)
+    def watched(*args):
+        got = yours(*args)
+        if torch.is_grad_enabled(): return got
+        raise Wrong(f"For {case}: afterwards gradients are off for the whole program, and the next training would learn "
+                    "nothing. `with torch.no_grad():` switches them on again at its end.")
+    return watched
+
 def _no_trace(model, before, modes, case):
     "Weights, statistics, gradients and modes are as they were"
     for name, value in model.state_dict().items():
@@ -119,7 +131,7 @@ def evaluate(yours):
         before, asked = copy.deepcopy(model.state_dict()), batches if given is not batches[-1:] else given
         asked = batches[-1:] if model is asleep else batches
         want = evaluate_classification(copy.deepcopy(model), asked)
-        got = answered(call(yours, model, given, case=case), kind=dict)
+        got = answered(call(_grad_kept(yours, case), model, given, case=case), kind=dict)
         for key in ("accuracy", "loss"):
             if key not in got: raise Wrong(f"For {case}: the dict has the keys {list(got)}; 'loss' and 'accuracy' are needed.")
             close(got[key], want[key], case=case, what=f"the {key}", rtol=1e-4, atol=1e-5,
@@ -133,10 +145,12 @@ FAULTS = dict(
     softmax={False: "", True: "Softmax is applied before `cross_entropy`, which takes the softmax itself: the scores are "
              "squashed twice, the gradient shrinks, and the loss cannot fall to zero"},
     zero={"before": "", "never": "`zero_grad` is missing: each step follows the sum of all gradients so far",
+          "once": "`zero_grad` comes once an epoch, so that each step follows the sum of all gradients since",
           "after": "`zero_grad` comes only after the step, so that the gradients which lay in the parameters before "
                    "the epoch enter the first step"},
     step={"batch": "", "epoch": "The scheduler is stepped once an epoch, but its lengths count optimizer steps: "
           "a schedule of 1,000 steps would last 1,000 epochs",
+          "never": "The scheduler is not stepped at all, and the rate stays as it is",
           "first": "The scheduler is stepped before the optimizer, so that the first rate is skipped"},
     mean={"samples": "", "batches": "The result is a mean of batch means: a batch of one sample weighs as much as a "
           "full one. Add up `loss * len(y)` and divide by the number of samples"},
@@ -147,6 +161,7 @@ GIVEN = dict(mode="eval", softmax=True, zero="never", step="epoch", mean="batche
 def _loop(model, batches, optimizer, scheduler, mode, softmax, zero, step):
     "A training loop with these choices; each batch's loss and size"
     if mode == "train": model.train()
+    if zero == "once": optimizer.zero_grad()
     rows = []
     for x, y in batches:
         scores = model(x)
@@ -171,7 +186,7 @@ def _bench(seed=5):
     g = generator(seed, 1)
     for p in model.parameters(): p.grad = torch.randn(p.shape, generator=g) / 4
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.5)
-    return model, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    return model, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
 
 def _outcome(model, optimizer, result) -> torch.Tensor:
     "Everything that an epoch leaves behind, as one vector: weights, statistics, the rate, the mean loss"
@@ -196,6 +211,19 @@ def _told(choice) -> str:
     more = "" if len(left) == 1 else f" ({len(left) - 1} more {'is' if len(left) == 2 else 'are'} left.)"
     return f"{left[0]}.{more}"
 
+def _other_faults(model, reference, got, want, case):
+    "Faults that were not planted, and can be told by what they leave"
+    start, _, _ = _bench()
+    if all(torch.equal(p, q) for p, q in zip(model.parameters(), start.parameters())):
+        raise Wrong(f"For {case}: no weight has moved. `step` follows the gradients that `backward` left: is it missing, or does "
+                    "`zero_grad` stand between the two?")
+    times = int(model.bn1.num_batches_tracked - start.bn1.num_batches_tracked)
+    if times > (once := int(reference.bn1.num_batches_tracked - start.bn1.num_batches_tracked)):
+        raise Wrong(f"For {case}: the network computed {times} times in training mode for {once} batches. One pass for each batch "
+                    "is enough: count the loss that was computed for the step.")
+    if torch.allclose(got[:-1], want[:-1], rtol=1e-5, atol=1e-5):
+        raise Wrong(f"For {case}: the network is trained as it should be, but the mean loss of its samples is {want[-1]:.6g}, and yours is {got[-1]:.6g}.")
+
 # %% ../../nbs/lib/checks/04_training.ipynb #c016
 @exercise(minutes=20, difficulty=3, hints=(
     "Read it as the computer does: in which mode is the network when the first batch comes? What lies in `.grad`?",
@@ -215,6 +243,7 @@ def train_epoch(yours):
     if torch.allclose(got, want, rtol=1e-5, atol=1e-5): return
     for choice, left in _variants(batches):
         if torch.allclose(got, left, rtol=1e-5, atol=1e-5): raise Wrong(f"For {case}: " + _told(choice))
+    _other_faults(model, reference, got, want, case)
     at = int((got - want).abs().argmax())
     names = [n for n, v in model.state_dict().items() for _ in range(v.numel())] + ["the learning rate", "the mean loss"]
     raise Wrong(f"For {case}: the epoch leaves other weights than it should, and not those of any of the five faults. "
@@ -222,6 +251,13 @@ def train_epoch(yours):
                 "One optimizer step a batch, in order, without clipping?")
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c019
+class Odd(nn.Module):
+    "Parameters outside the layers that everybody has"
+    def __init__(self):
+        super().__init__()
+        self.table, self.up, self.norm = nn.Embedding(7, 5), nn.ConvTranspose2d(4, 3, 2), nn.GroupNorm(1, 4)
+        self.mix, self.scale, self.temperature = (nn.Parameter(torch.rand(s)) for s in ((3, 4), (4,), ()))
+
 def _group_cases():
     "Networks, and what is special about each"
     with torch.random.fork_rng(devices=[]):
@@ -229,9 +265,10 @@ def _group_cases():
         frozen = resnet20(widths=(4, 6, 8), shortcut="B")
         one = nn.Linear(5, 5)
         shared = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), one, nn.LayerNorm(5), one, nn.PReLU())
+        odd = Odd()
     for p in [*frozen.conv1.parameters(), *frozen.layer1.parameters()]: p.requires_grad_(False)
     return ((projected, "a ResNet-20 with projections"), (frozen, "a ResNet-20 whose first stage is frozen"),
-            (shared, "a network in which one linear layer is used twice"))
+            (shared, "a network in which one linear layer is used twice"), (odd, "a network with an embedding and parameters of its own"))
 
 def _groups(got, case) -> list:
     "The groups, or what is wrong with their form"
@@ -239,6 +276,9 @@ def _groups(got, case) -> list:
     for i, g in enumerate(groups):
         if not isinstance(g, dict) or "params" not in g:
             raise Wrong(f"For {case}: entry {i} of the list is {type(g).__name__}; each is a dict with 'params'.")
+        if isinstance(g["params"], collections.abc.Iterator):
+            raise Wrong(f"For {case}: 'params' of group {i} is a {type(g['params']).__name__}, which is empty after it was gone through "
+                        "once; make a list of it.")
         g["params"] = [g["params"]] if isinstance(g["params"], torch.Tensor) else list(g["params"])
         for p in g["params"]:
             if not isinstance(p, nn.Parameter):
@@ -255,10 +295,10 @@ def _decay_mistake(wrong, vectors) -> str:
     if wrong == vectors: return "Weight decay is on everything, BatchNorm and biases too. What has one dimension gets 0."
     if wrong == rest: return "Biases are exempt, but BatchNorm's scale is not: it is a vector too, and is called `weight`."
     if wrong == biases: return "Weights of BatchNorm are exempt, but biases are not: they are vectors too."
-    if not any("bn" in n for n in wrong):
+    if all("downsample" in n for n in wrong):
         return "It looks as if BatchNorm were recognised by its name: the shortcut's is called `downsample.1`. " \
                "The number of dimensions does not lie."
-    return "These are vectors, and should get 0."
+    return "These have one dimension or none, whatever their layer is and is called."
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c021
 @exercise(minutes=10, difficulty=2, hints=(
@@ -267,7 +307,7 @@ def _decay_mistake(wrong, vectors) -> str:
     "`model.parameters()` gives a shared parameter once. Ask each for `requires_grad` and for `ndim`."))
 def parameter_groups(yours):
     "You can now exempt what a recipe exempts, in any network, whatever its layers are called."
-    for decay, (model, case) in zip((5e-4, 0.05, 0.01), _group_cases()):
+    for decay, (model, case) in zip((5e-4, 0.05, 0.01, 0.02), _group_cases()):
         _decay_right(_groups(call(yours, model, decay, case=case), case), model, decay, case)
 
 def _few(names) -> str:
@@ -297,9 +337,10 @@ def _decay_right(groups, model, decay, case):
     want = {n: decay if shapes[n] > 1 else 0.0 for n in shapes if n in got}
     wrong, vectors = [n for n in want if abs(got[n] - want[n]) > 1e-12], {n for n in want if not want[n]}
     if not wrong: return
-    if set(wrong) == set(want): raise Wrong(f"For {case}: the groups look swapped: vectors decay and filters do not.")
+    if set(wrong) == set(want): raise Wrong(f"For {case}: the groups look swapped: what has one dimension decays, and filters do not.")
     if loose := [n for n in wrong if want[n]]:
-        raise Wrong(f"For {case}: {_few(loose)} should get weight_decay {decay}, and got {got[loose[0]]:g}.")
+        raise Wrong(f"For {case}: {_few(loose)} should get weight_decay {decay}, and got {got[loose[0]]:g}. "
+                    "What has two dimensions or more decays, whatever its layer.")
     raise Wrong(f"For {case}: {_few(wrong)} got {got[wrong[0]]:g}, expected 0. {_decay_mistake(set(wrong), vectors)}")
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c025
@@ -380,14 +421,20 @@ def exact_resume(yours):
         _resume_once(snapshot, restore, kind, f"{kind}, interrupted after 3 of 6 steps")
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c029
+def _same_modes(model, modes, what):
+    "Refuse a model whose mode was changed"
+    if [m.training for m in model.modules()] != modes:
+        raise Wrong(f"For {what} changed the mode of the model, which was in training mode. Who goes on training would not notice.")
+
 def _resume_once(snapshot, restore, kind, case):
     "One run, interrupted and continued"
     first, rest = batches_of((5, 4, 6), seed=8), batches_of((6, 5, 4), seed=9)
     twin, run = _run(kind), _run(kind)
     _go_on(twin, first); _go_on(run, first)
     state = {k: copy.deepcopy(part.state_dict()) for k, part in zip(("model", "optimizer", "scheduler"), twin)}
+    modes = [m.training for m in run[0].modules()]
     saved = answered(call(snapshot, *run, 11, case=f"snapshot, {case}"), kind=dict)
-    _plain(saved)
+    _plain(saved); _same_modes(run[0], modes, f"{case}: taking the snapshot")
     then = _tensors(saved)
     want, disturbed = _go_on(twin, rest), _go_on(run, rest)
     if not torch.equal(want, disturbed): raise Wrong(f"For {case}: taking the snapshot changed the training that went on after it.")
@@ -396,12 +443,13 @@ def _resume_once(snapshot, restore, kind, case):
                     "next step overwrites, so this is no picture of that moment; copy them (`copy.deepcopy`, or `clone()`).")
     back, new = _through_a_file(saved, case), _run(kind, seed=8)
     epoch = call(restore, back, *new, case=f"restore, {case}")
+    _same_modes(new[0], modes, f"{case}: restoring")
     got = _go_on(new, rest)
     if not torch.allclose(got, want, rtol=1e-5, atol=1e-6):
         for sentence, outcome in _partial(kind, state, first, rest).items():
             if torch.allclose(got, outcome, rtol=1e-5, atol=1e-6): raise Wrong(f"For {case}: {sentence}")
         raise Wrong(f"For {case}: after 3 more steps the weights differ from those of the run that was never interrupted, by up to "
-                    f"{(got - want).abs().max():.3g}. What changes in a step, and is not in the snapshot?")
+                    f"{(got - want).abs().max():.3g}. What changes in a step, and is not in the snapshot, or only rounded?")
     same(epoch, 11, case=case, what="the epoch that `restore` returns")
 
 # %% ../../nbs/lib/checks/04_training.ipynb #c032
@@ -426,7 +474,8 @@ def _reading() -> tuple[dict, dict]:
                      "One too few: the five epochs after the best one are all trained.": stops - 1,
                      "One too many: after the fifth epoch without a new best the run ends.": stops + 1,
                      "That follows the validation loss; the rule looks at the accuracy.": lowest + 5},
-        gap={"That is a fraction; points are a hundred times as many.": gap / 100, "The sign is turned round: training minus "
+        gap={"That is the gap at the epoch of the best validation accuracy; asked is that of the last one.": 100 * (train[best - 1] - accuracy[best - 1]),
+             "That is a fraction; points are a hundred times as many.": gap / 100, "The sign is turned round: training minus "
              "validation.": -gap, "That is a ratio in per cent; points are a difference.": 100 * (train[-1] / accuracy[-1] - 1)})
     return dict(lowest_val_loss=lowest, best_val_accuracy=best, stops_after=stops, gap=gap), wrong
 
@@ -446,7 +495,7 @@ def read_a_training(yours):
     got, (want, wrong) = answered(yours, kind=dict), _reading()
     if missing := [k for k in (*want, *WORDS) if k not in got]: raise Wrong(f"The dict lacks {', '.join(map(repr, missing))}.")
     for key in ("lowest_val_loss", "best_val_accuracy", "stops_after"):
-        same(answered(got[key], kind=int), want[key], case=key, what="the epoch", mistakes=wrong[key])
-    close(answered(got["gap"], kind=float), want["gap"], case="gap", what="the gap in points", rtol=0, atol=0.051, mistakes=wrong["gap"])
+        same(answered(got[key], kind=int), want[key], case=key, what="the epoch", secret=True, mistakes=wrong[key])
+    close(answered(got["gap"], kind=float), want["gap"], case="gap", what="the gap in points", rtol=0, atol=0.051, secret=True, mistakes=wrong["gap"])
     for key, words in WORDS.items():
         if why := words[answered(got[key], kind=str, choices=tuple(words))]: raise Wrong(f"For {key}: {why}")

@@ -22,7 +22,7 @@ def _area_cases():
     y = torch.arange(43) % 4 // 3
     p = torch.sigmoid(1.2 * y + torch.randn(43, generator=g)).mul(20).round() / 20
     yield "43 probabilities, many of them equal, and three negatives for each positive", p, y
-    yield "60 scores that are no probabilities, most of them negative", torch.randn(60, generator=g) - 3 + y.repeat(2)[:60], y.repeat(2)[:60]
+    yield "60 scores that are no probabilities, from -6 to 5", 2 * torch.randn(60, generator=g) - 0.5 + y.repeat(2)[:60], y.repeat(2)[:60]
     yield "four equal scores", torch.full((4,), 0.7), torch.tensor([0, 1, 1, 0])
     yield "one positive, with the lower score, and one negative", torch.tensor([0.2, 0.1]), torch.tensor([0, 1])
 
@@ -35,9 +35,16 @@ def _area(s, y) -> float:
     return roc_curve(_scored(s, y)).area
 
 # %% ../../nbs/lib/checks/05_evaluation.ipynb #c005
+def _ranked(s, y) -> float:
+    "The area by ranks, when equal scores keep their order"
+    ranks = s.argsort(stable=True).argsort().double() + 1
+    p, n = int((y == 1).sum()), int((y == 0).sum())
+    return float((ranks[y == 1].sum() - p * (p + 1) / 2) / (p * n))
+
 def _area_mistakes(s, y) -> dict:
     "Sentences, and the area that each mistake gives"
-    a, b, right = s[y == 1][:, None], s[y == 0][None], _area(s, y)
+    a, b, right, at = s[y == 1][:, None], s[y == 0][None], _area(s, y), torch.linspace(1, 0, 101)
+    ties = "Equal scores are ranked by the place at which they happen to stand; a pair of equal ones counts one half, whichever comes first."
     return {
         "It looks as if the curve were made of hard labels (scores above 0.5): nearly all pairs are then ties, and what is left is the "
         "balanced accuracy at one threshold. Compare the scores themselves.": _area(s > 0.5, y),
@@ -47,6 +54,10 @@ def _area_mistakes(s, y) -> dict:
             (a > b).double().mean().item(),
         "Pairs of equal scores count fully here; each counts one half, or an answer that is always the same would be perfect.":
             (a >= b).double().mean().item(),
+        ties: _ranked(s, y), ties + " ": 1 - _ranked(s, 1 - y),
+        "Scores below 0 or above 1 are cut off; they may be any numbers, and only their order counts.": _area(s.clamp(0, 1), y),
+        "The curve was followed at thresholds from 0 to 1 only; scores may be any numbers. Comparing pairs needs no threshold.":
+            torch.trapezoid((a.T >= at[:, None]).double().mean(1), (b >= at[:, None]).double().mean(1)).item(),
         "This is the average precision, the area under the precision-recall curve: another curve, which moves with the share of the positives.":
             precision_recall_curve(_scored(s, y)).area,
         "This is the accuracy at a threshold of 0.5, not an area.": ((s > 0.5) == y.bool()).double().mean().item()}
@@ -66,6 +77,8 @@ def roc_area(yours):
     for k, name in ((1, "negative"), (0, "positive")):
         try: got = yours(torch.tensor([0.1, 0.7, 0.7]), torch.tensor([k, k, k]))
         except ValueError: continue
+        except Exception as e: raise Wrong(f"For three samples and no {name}: the function raised {type(e).__name__} ({e}); `ValueError` is wanted, so that whoever "
+                                           "calls it can tell this case from a fault.") from None
         raise Wrong(f"For three samples and no {name}: the function returned {got}; without a pair there is no area, so it should raise `ValueError`.")
 
 # %% ../../nbs/lib/checks/05_evaluation.ipynb #c009
@@ -101,17 +114,19 @@ def always_dog(yours):
     got, (want, wrong) = answered(yours, kind=dict), _always()
     if missing := [k for k in want if k not in got]: raise Wrong(f"The dict lacks {', '.join(map(repr, missing))}.")
     for key, value in want.items():
-        close(answered(got[key], kind=float), value, case=key, what="the figure", rtol=0, atol=0.06 if key == "points_above" else 0.0015, mistakes=wrong[key])
+        number, more = answered(got[key], kind=float), {"The sign is turned round: the network is the better one.": -value} if key == "points_above" else {}
+        if key != "points_above" and number > 1: raise Wrong(f"For {key}: {number:g} is above 1. A fraction is wanted, from 0 to 1, not per cent.")
+        close(number, value, case=key, what="the figure", rtol=0, atol=0.06 if key == "points_above" else 0.0015, secret=True, mistakes=wrong[key] | more)
 
 # %% ../../nbs/lib/checks/05_evaluation.ipynb #c013
 def _stored(name) -> tuple[Predictions, Predictions]:
     "A published network's answers on validation and test"
     return tuple(load_predictions(experiments_dir() / name / f"{split}.safetensors") for split in ("val", "test"))
 
-def _drawn(n, shift, seed, cats) -> Predictions:
-    "Answers that know a little, about n samples of which every `cats`th is a cat"
+def _drawn(n, shift, seed, rare, one_in=4) -> Predictions:
+    "Answers that know a little, about n samples of which one in four is of class `rare`"
     g = generator(seed, n)
-    y = (torch.arange(n) % cats > 0).long()
+    y = ((torch.arange(n) % one_in > 0) ^ bool(rare)).long()
     return Predictions(torch.randn(n, 2, generator=g) + shift * torch.nn.functional.one_hot(y, 2) + torch.tensor([0.0, 0.8]), y, torch.arange(n), ["cat", "dog"])
 
 def _as_given(test) -> dict:
@@ -137,7 +152,8 @@ def _report_mistakes(val, test, t) -> dict:
     slip, (right, m) = _slips(test, t), _figures(test, t)
     accuracy, share = float(m.trace() / m.sum()), float(m.sum(1).max() / m.sum())
     return dict(
-        threshold={"The threshold was chosen on the test split, on which it is then measured: luck included. Choose on validation.": choose_threshold(test),
+        threshold={"One half is where `argmax` decides; `choose_threshold` finds a better place.": 0.5, "That is the threshold for the highest accuracy; asked is the highest "
+                   "balanced accuracy.": choose_threshold(val, goal="accuracy"), "The threshold was chosen on the test split, on which it is then measured: luck included. Choose on validation.": choose_threshold(test),
                    "The threshold was chosen for cat as the positive class; dog is positive here.": choose_threshold(val, positive=0)},
         balanced_accuracy={"Divided by the columns of the matrix, the answers, these are precisions. Recall divides by the row, the true class.": slip["balanced_accuracy"],
                            "That is the plain accuracy; balanced is the mean of the recalls.": accuracy,
@@ -147,7 +163,11 @@ def _report_mistakes(val, test, t) -> dict:
                   "That is measured on validation; the report is about test.": roc_curve(val).area},
         above_majority={"That is compared with one half, which is what guessing gives for classes of the same size. Take the share of the commonest class.": accuracy - 0.5,
                         "That is the accuracy itself; subtract the share of the commonest class.": accuracy, "The sign is turned round.": share - accuracy,
-                        "These are points; a fraction is wanted.": 100 * (accuracy - share)})
+                        "These are points; a fraction is wanted.": 100 * (accuracy - share),
+                        "That is compared with the share of the dogs; take the commonest class, which may be the cats.": accuracy - float(m[1].sum() / m.sum()),
+                        "That is compared with the share in the validation split; always giving the same answer would have to be measured on test too.":
+                            accuracy - float(val.targets.bincount().max()) / len(val),
+                        "It may be negative: then the network is worse than always the same answer, and that is worth knowing.": max(0.0, accuracy - share)})
 
 # %% ../../nbs/lib/checks/05_evaluation.ipynb #c015
 @exercise(minutes=20, difficulty=3, hints=(
@@ -157,7 +177,8 @@ def _report_mistakes(val, test, t) -> dict:
 def report(yours):
     "You can now read a table of results and ask who chose the threshold."
     for case, (val, test) in (("the stored answers of a ResNet-101 on Pets", _stored("oxford_pets_binary_resnet101")),
-                              ("90 and 200 drawn answers, one in four a cat", (_drawn(90, 1.0, 3, 4), _drawn(200, 0.7, 4, 4)))):
+                              ("90 and 200 drawn answers, one in four a cat", (_drawn(90, 1.0, 3, 0), _drawn(200, 0.7, 4, 0))),
+                              ("90 and 201 drawn answers, one in four a dog", (_drawn(90, 1.0, 6, 1), _drawn(201, 0.7, 7, 1)))):
         t = choose_threshold(val)
         (want, _), wrong, given = _figures(test, t), _report_mistakes(val, test, t), _as_given(test)
         got = answered(call(yours, val, test, case=case), kind=dict)
@@ -168,6 +189,21 @@ def report(yours):
         for key in want: close(got[key], want[key], case=case, what=f"`{key}`", rtol=0, atol=1e-5, mistakes=wrong[key])
 
 # %% ../../nbs/lib/checks/05_evaluation.ipynb #c018
+def _threshold_fits(number, want, cats, mistakes):
+    "Say what a wrong threshold does to the validation cats, unless it is a mistake with a name"
+    if abs(number - want) <= 0.0015 or any(abs(number - m) <= 0.0015 for m in mistakes.values()): return
+    found = f"For threshold: with {number:g}, {100 * float((cats >= number).float().mean()):.1f} % of the validation cats are called cats; "
+    raise Wrong(found + ("at least 90 % were promised." if number > want else "that is enough, but a higher threshold is enough too. The highest is asked for."))
+
+def _called(t, val, test) -> dict:
+    "Fractions that a reading of the wrong pictures gives at a threshold: sentences for each figure"
+    called, seen = test.probabilities[:, 0] >= t, val.probabilities[:, 0] >= t
+    share = lambda mask: float(mask.float().mean())
+    here = "That is the fraction on validation; now the test pictures are counted."
+    return dict(cats_found={here: share(seen[val.targets == 0]), "That is the share of cats among the pictures that are called cats; asked is the fraction of the cats.": share(test.targets[called] == 0)},
+                dogs_called_cats={here: share(seen[val.targets == 1]), "That is the share of dogs among the pictures that are called cats; asked is the fraction of the dogs.": share(test.targets[called] == 1),
+                                  "That is the fraction of dogs that are called dogs; the others are asked for.": 1 - share(called[test.targets == 1])})
+
 def _at_ninety(chosen, test, positive=0) -> dict:
     "The reading when the threshold is chosen on `chosen`"
     s = chosen.probabilities[chosen.targets == positive, positive].sort(descending=True).values
@@ -186,18 +222,16 @@ def nine_in_ten(yours):
     got, want = answered(yours, kind=dict), _at_ninety(val, test)
     flattered, turned = _at_ninety(test, test), _at_ninety(val, test, positive=1)
     if missing := [k for k in (*want, "promise") if k not in got]: raise Wrong(f"The dict lacks {', '.join(map(repr, missing))}.")
-    cats = val.probabilities[val.targets == 0, 0].sort(descending=True).values
-    low = float(cats[math.ceil(0.9 * len(cats) - 1e-9) - 2])
+    cats = val.probabilities[val.targets == 0, 0]
     sentences = {"That is the reading on the test split itself; the threshold is chosen on validation.": flattered,
                  "That is for dogs: here cat, class 0, is the positive class.": turned}
-    near = {"That is the probability of one cat too early: with it, fewer than 90 % of the validation cats are called cats.": low,
-            "That is the probability of dog at this place; the threshold is one of cat.": 1 - want["threshold"]}
+    near = {"That is the probability of dog at this place; the threshold is one of cat.": 1 - want["threshold"]}
     for key, value in want.items():
         number = answered(got[key], kind=float)
         if key != "threshold" and abs(number - 100 * value) < 0.2 and value < 0.99: raise Wrong(f"For {key}: these are per cent; a fraction is wanted.")
-        mistakes = {s: v[key] for s, v in sentences.items()} | (near if key == "threshold" else {})
-        if key == "dogs_called_cats": mistakes["That is the fraction of dogs that are called dogs; the others are asked for."] = 1 - value
-        close(number, value, case=key, what="the number", rtol=0, atol=0.0015, mistakes=mistakes)
+        mistakes = {s: v[key] for s, v in sentences.items()} | (near if key == "threshold" else _called(want["threshold"], val, test)[key])
+        if key == "threshold": _threshold_fits(number, value, cats, mistakes)
+        close(number, value, case=key, what="the number", rtol=0, atol=0.0015, secret=True, mistakes=mistakes)
     kept = "kept" if want["cats_found"] >= 0.9 else "broken"
     if answered(got["promise"], kind=str, choices=("kept", "broken")) != kept:
         raise Wrong(f"For promise: {100 * want['cats_found']:.1f} % of the test cats are found, and at least 90 % were promised.")
@@ -247,7 +281,8 @@ def plan_a_comparison(yours):
     if decide == "train": raise Wrong("For decide_on: on training pictures the network that learns by heart wins; smoothing makes that harder on purpose. Decide on validation.")
     if final != "test": raise Wrong(f"For report_on: {final} has been used for {'training' if final == 'train' else 'deciding'}; report on pictures that nothing was chosen on.")
     gain = 2 * DEVIATION * math.sqrt(2 / n)
-    close(answered(plan["smallest_gain"], kind=float), gain, case=f"smallest_gain with {n} trainings in each arm", what="it", rtol=0, atol=0.0075, mistakes={
+    close(answered(plan["smallest_gain"], kind=float), gain, case=f"smallest_gain with {n} trainings in each arm", what="it", rtol=0, atol=0.0075, secret=True, mistakes={
+        "That is twice the spread of single trainings; the means of n trainings vary less.": 2 * DEVIATION,
         "That is one standard error; a gain is called visible from twice that on.": gain / 2, "That is the error of one arm's mean; a difference of two means has the root of 2 more.": gain / math.sqrt(2),
         "n is the number of trainings of one arm, not of both.": gain / math.sqrt(2), "The root is missing: errors fall with the root of n.": 2 * DEVIATION * 2 / n,
         "That is for a single training in each arm; the means of n trainings vary less.": 2 * DEVIATION * math.sqrt(2)})

@@ -51,18 +51,25 @@ def read_depth(yours):
     if names != _degraded():
         if names == _degraded("val"): raise Wrong("`degraded`: you judged by validation pictures. There resnet44 and resnet56 are worse too, but on their own training pictures they are not: degradation is a failure of training, and shows in the training error.")
         if any(n.startswith("resnet") for n in names): raise Wrong(f"`degraded`: {next(n for n in sorted(names) if n.startswith('resnet'))} is among yours. Its training error is not more than half a point above resnet20's; did you look at other pictures, at another column, or compare with plain20?")
+        if names < _degraded(): raise Wrong(f"`degraded`: {', '.join(sorted(names)) + ' did, and so did others' if names else 'some networks did'}: more than half a point of training error above 20 layers of the same kind, after the last epoch.")
         raise Wrong(f"`degraded`: {len(names)} name(s), and not the right ones. Compare each network's last training error with that of 20 layers of the same kind.")
     epoch = answered(yours["caught_up"], kind=int)
     if epoch != _caught_up(): raise Wrong("`caught_up`: " + {_caught_up() - 1: "that is the place in a list that begins with 0; the first epoch is 1.", _caught_up("val"): "that is the epoch by the loss on validation; asked for is the training loss."}.get(epoch, f"not after epoch {epoch}. Compare plain20's train_loss, epoch by epoch, with the last train_loss of plain56."))
 
 # %% ../../nbs/lib/checks/11_degradation.ipynb #c009
-def _ratio(model, x, y, mode=True, how=lambda g: float(g.square().mean().sqrt()), loss=F.cross_entropy):
+def _softmaxed(scores, y): return F.cross_entropy(scores.softmax(1), y)
+
+def _half_asleep():
+    "A network in evaluation mode, but for one of its layers"
+    net = cifar_resnet(8).eval(); net.layer1[0].bn1.train(); return net
+
+def _ratio(model, x, y, mode=True, how=lambda g: float(g.square().mean().sqrt()), loss=F.cross_entropy, kinds=nn.Conv2d, at=(0, -1)):
     "First over last convolution, on a copy"
-    net = copy.deepcopy(model).train(mode); names = [n for n, m in net.named_modules() if isinstance(m, nn.Conv2d)]
-    with capture(net, [names[0], names[-1]], gradients=True) as kept: loss(net(x), y).backward()
-    weights = [how(net.get_submodule(n).weight.grad) for n in (names[0], names[-1])]
-    first, last = (how(kept.gradients[n]) for n in (names[0], names[-1]))
-    answers = [how(kept[n]) for n in (names[0], names[-1])]
+    net = copy.deepcopy(model).train(mode); names = [n for n, m in net.named_modules() if isinstance(m, kinds)]; names = [names[i] for i in at]
+    with capture(net, names, gradients=True) as kept: loss(net(x), y).backward()
+    weights = [how(net.get_submodule(n).weight.grad) for n in names]
+    first, last = (how(kept.gradients[n]) for n in names)
+    answers = [how(kept[n]) for n in names]
     return first / max(last, 1e-30), weights[0] / max(weights[1], 1e-30), answers[0] / max(answers[1], 1e-30)
 
 def _dead(seed):
@@ -77,18 +84,22 @@ def _dead(seed):
 def gradient_ratio(yours):
     "You can now measure what is said of gradients, before you believe it."
     g = torch.Generator().manual_seed(1); x, y = torch.randn(5, 3, 18, 16, generator=g), torch.arange(5)
-    for case, build in (("a plain network of 14 layers", lambda: cifar_resnet(14, residual=False)), ("a residual network of 8 layers, which comes in evaluation mode", lambda: cifar_resnet(8).eval()), ("a network whose classifier is zero, so that no gradient arrives", lambda: _dead(0))):
-        torch.manual_seed(4); net = build(); before, mode = copy.deepcopy(net.state_dict()), net.training
+    for case, build in (("a plain network of 14 layers", lambda: cifar_resnet(14, residual=False)), ("a residual network of 8 layers, which comes in evaluation mode", lambda: cifar_resnet(8).eval()), ("a residual network, one BatchNorm of which comes in training mode and all others in evaluation mode", _half_asleep), ("a network whose classifier is zero, so that no gradient arrives", lambda: _dead(0))):
+        torch.manual_seed(4); net = build(); before, modes = copy.deepcopy(net.state_dict()), [(n, m, m.training) for n, m in net.named_modules()]
         want, by_weights, answers = _ratio(net, x, y); got = call(yours, net, x, y, case=case); norm = lambda v: float(v.norm())
         close(got, want, case=case, what="the ratio", rtol=1e-3, atol=1e-12, mistakes={
             "The network was in evaluation mode; the claim is about training, where BatchNorm takes the batch's statistics.": _ratio(net, x, y, False)[0],
             "That is the last over the first; asked for is the first over the last.": 1 / max(want, 1e-30), "Those are the gradients at the convolutions' weights; asked for are those at what they answer.": by_weights,
             "Those are norms: they grow with the number of values, and the first map has more of them. Take the root of the mean square.": _ratio(net, x, y, how=norm)[0],
             "The root is missing: that is the ratio of the mean squares.": want**2, "Those are mean absolute values; asked for is the root of the mean square.": _ratio(net, x, y, how=lambda v: float(v.abs().mean()))[0],
-            "Those are the sizes of the answers themselves, not of the gradient there.": answers})
+            "Those are the sizes of the answers themselves, not of the gradient there.": answers,
+            "The last is a linear layer here; asked for is the last convolution.": _ratio(net, x, y, kinds=(nn.Conv2d, nn.Linear))[0],
+            "Softmax comes before `cross_entropy`, which takes the softmax itself.": _ratio(net, x, y, loss=_softmaxed)[0],
+            "That is the second convolution over the last; the first of `model.modules()` is asked for.": _ratio(net, x, y, at=(1, -1))[0],
+            "That is the first over the last but one; the last of `model.modules()` is asked for.": _ratio(net, x, y, at=(0, -2))[0]})
         moved = [k for k, v in net.state_dict().items() if not torch.equal(v, before[k])]
         if moved: raise Wrong(f"For {case}: the number is right, but `{moved[0]}` is no longer what it was: in training mode even a forward pass moves BatchNorm's statistics. Work on a copy.")
-        if net.training != mode: raise Wrong(f"For {case}: the network was left in another mode than it came in.")
+        if woken := [n or "the network" for n, m, was in modes if m.training != was]: raise Wrong(f"For {case}: `{woken[0]}` was left in another mode than it came in. `train()` and `eval()` reach every layer inside; work on a copy.")
         if any(p.grad is not None for p in net.parameters()): raise Wrong(f"For {case}: gradients were left in the network; the next `backward` would add to them. Work on a copy.")
         if hook_count(net): raise Wrong(f"For {case}: hooks were left in the network.")
 
@@ -120,6 +131,10 @@ def _block(b, x, normed=False, factor=False, cut=False):
     a = F.relu(b.bn1(x)); out = (0.9 if factor else 1.0) * (a if normed else x) + b.conv2(F.relu(b.bn2(b.conv1(a))))
     return F.relu(out) if cut else out
 
+_OTHERS = {"The road carries bn1(x) in place of x.": lambda b, x: (n := b.bn1(x)) + b.conv2(F.relu(b.bn2(b.conv1(F.relu(n))))),
+           "The ReLU behind bn1 is missing.": lambda b, x: x + b.conv2(F.relu(b.bn2(b.conv1(b.bn1(x))))), "The ReLU behind bn2 is missing.": lambda b, x: x + b.conv2(b.bn2(b.conv1(F.relu(b.bn1(x))))),
+           "The order in the branch is that of 2015: convolution, BatchNorm, ReLU. Here BatchNorm and ReLU come before each convolution.": lambda b, x: x + b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x)))))}
+
 @exercise(minutes=15, difficulty=3, hints=(
     "Fill conv2's weights with zeros. The branch is then nothing; what should come out for x, and what does?",
     "Two of the three stand in the last line. The third is a name that is used twice.",
@@ -136,6 +151,7 @@ def CleanBlock(yours):
             mistakes = {}
             for w in itertools.product((True, False), repeat=3):
                 if left := [k for k, on in zip(_ROAD, w) if on]: mistakes[_ROAD[left[0]] + (f" (Not the only mistake: {len(left)} are left, of which one is told.)" if len(left) > 1 else "") + " " * len(mistakes)] = _block(copy.deepcopy(alike), x, *w)
+            for sentence, wrong in _OTHERS.items(): mistakes[sentence] = wrong(copy.deepcopy(alike), x)
             mistakes["The road is missing: the branch alone is answered."] = _block(copy.deepcopy(alike), x) - x
             close(call(net, x, case=case), _block(alike, x), case=case, what="the block's answer", atol=1e-5, rtol=1e-4, mistakes=mistakes)
             net.conv2.weight.zero_(); close(call(net, x, case=f"{case}, conv2 filled with zeros"), x, case=f"{case}, conv2 filled with zeros", what="the block's answer, which should be x,", atol=1e-7)
@@ -151,14 +167,15 @@ def design(yours):
     if missing := [k for k in ("networks", "judged_by", "settings") if k not in yours]: raise Wrong(f"`{missing[0]}` is missing.")
     names = [str(n) for n in answered(yours["networks"], kind=(list, tuple))]; kinds = {k: {n.removeprefix(k) for n in names if n.startswith(k)} for k in ("plain", "resnet")}
     if other := [n for n in names if not n.startswith(("plain", "resnet"))]: raise Wrong(f"`networks`: {other[0]} is neither plain nor residual; take names such as plain20 and resnet20.")
-    if alone := sorted(kinds["plain"] ^ kinds["resnet"]): raise Wrong(f"`networks`: of {alone[0]} layers there is no twin: a plain and a residual network of each depth are needed, or depth and shortcuts change together and nobody can say which it was.")
+    if alone := sorted(kinds["plain"] ^ kinds["resnet"]): raise Wrong(f"`networks`: {'resnet' if alone[0] in kinds['plain'] else 'plain'}{alone[0]} is missing, the twin of {'plain' if alone[0] in kinds['plain'] else 'resnet'}{alone[0]}: a plain and a residual network of each depth are needed, or depth and shortcuts change together and nobody can say which it was.")
     if len(kinds["plain"]) < 2: raise Wrong("`networks`: one depth; a claim about depth needs at least two.")
     judge = answered(yours["judged_by"], kind=str, choices=("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy"))
     if not judge.startswith("train"): raise Wrong(f"`judged_by`: {judge} mixes two things: a network that overfits looks there like one that degraded. Degradation is judged on the training pictures, where a deeper network cannot overfit itself into a higher error.")
-    if own := {k: v for k, v in (yours.get("own") or {}).items() if v}: raise Wrong(f"`own`: {next(iter(own))} alone gets {', '.join(map(str, next(iter(own.values()))))}. Then the setting competes too; give it to all, under `settings`, or to nobody.")
+    if own := {k: v for k, v in (yours.get("own") or {}).items() if v}: raise Wrong(f"`own`: {next(iter(own))} gets {', '.join(map(str, next(iter(own.values()))))} of its own. Then the setting competes too; give it to all, under `settings`, or to nobody.")
     settings = answered(yours["settings"], kind=dict)
     if "model.name" in settings or "model" in settings: raise Wrong("`settings`: `model.name` would make all networks the same; it is what the list of networks changes.")
+    if "seeds" not in settings: raise Wrong("`settings`: `seeds` is missing, and the config has a single one; take at least three.")
     for name in names:
         try: e = load_experiment(experiments_dir() / "degradation" / "config.yaml", overrides={**settings, "model.name": name}); create_model(name)
-        except (ConfigError, ValueError, KeyError) as error: raise Wrong(f"{name} with these settings is no experiment that the course could run: {error}") from None
+        except (ConfigError, ValueError, KeyError) as error: raise Wrong(f"{name} with these settings is no experiment that the course could run: {str(error).replace(str(experiments_dir()), 'experiments')}") from None
         if len(set(e.seeds)) < 3: raise Wrong(f"`settings`: {len(set(e.seeds))} seed(s). One draw of starting weights and order is one result; take at least three.")

@@ -10,6 +10,7 @@ import copy, math
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from .core import Wrong, call, close, exercise, is_module
@@ -29,6 +30,8 @@ def _scaled(w, d):
         "The direction is as it was drawn: without filter-wise lengths the picture shows how large weights are, which a BatchNorm makes meaningless.": d,
         "Every filter has length 1; it has to be as long as the same filter of the weights.": unit,
         "Each filter was multiplied by the length of the weight's filter and not divided by its own.": d * rows,
+        "The ratio is upside down: multiply by the weight's length, and divide by the direction's own.": d * flat.norm(dim=1).view_as(rows) / rows,
+        "All zero. A tensor of two dimensions is a linear layer; its rows are filters too.": torch.zeros_like(d),
         "Lengths were taken over the wrong index: the first one counts filters (outputs), the second the channels that come in.": d * columns(w) / columns(d).clamp(min=1e-20),
         "You took lengths over rows of the kernel, for each filter and channel apart; a filter is everything behind the first index.": d * w.norm(dim=-1, keepdim=True) / d.norm(dim=-1, keepdim=True).clamp(min=1e-20),
         "Lengths are compared as sums of squares; the root is missing.": d * (rows / flat.norm(dim=1).clamp(min=1e-20).view_as(rows))**2}
@@ -67,6 +70,14 @@ def _along(net, direction, x, y, steps, train=False):
     "By the package"
     return [float(v) for v in loss_surface(net, x, y, [direction], steps, bn="batch" if train else "stored", precision=pick_precision("fp32", device="cpu")).loss]
 
+def _otherwise(net, direction, x, y, steps):
+    "Sentences, and the losses of other walks"
+    toward = {k: d - net.get_parameter(k).detach() for k, d in direction.items()}; still = copy.deepcopy(net).eval(); losses = _along(net, direction, x, y, steps)
+    with torch.no_grad(): softmaxed = [float(F.cross_entropy(functional_call(still, {k: p + a * direction[k] if k in direction else p for k, p in still.named_parameters()}, (x,)).softmax(1), y)) for a in steps]
+    return {"The steps were sorted; the losses are asked for in the order in which the steps come.": _along(net, direction, x, y, sorted(steps)),
+            "Those are sums over the pictures; the mean is asked for.": [len(y) * v for v in losses], "Softmax comes before `cross_entropy`, which takes the softmax itself.": softmaxed,
+            "That leads from the weights to the direction, (1 - a) times the one and a times the other. Asked are the weights plus a times the direction.": _along(net, toward, x, y, steps)}
+
 def _sums(steps): return [sum(steps[:i + 1]) for i in range(len(steps))]
 
 # %% ../../nbs/lib/checks/12_loss_landscape.ipynb #c010
@@ -76,21 +87,23 @@ def _sums(steps): return [sum(steps[:i + 1]) for i in range(len(steps))]
     "A deep copy in evaluation mode, the starting weights kept in a dict, and for each step p.copy_(start + a * direction)."))
 def loss_along(yours):
     "You can now walk through the space of weights and be back as if you had not been away."
-    for training, steps in ((False, [0.0]), (False, [0.5, -0.5, 1.0]), (True, [1.0, 0.0, -0.7, 0.2])):
-        net, direction, x, y = _place(); net.train(training)
-        case = f"a network in {'training' if training else 'evaluation'} mode and steps {steps}"
+    for training, steps in ((False, [0.0]), (False, [0.5, -0.5, 1.0]), (True, [1.0, 0.0, -0.7, 0.2]), (None, [0.3, 1.0])):
+        net, direction, x, y = _place(); net.train(training is not False); net[1].train(bool(training))
+        case = f"a network in {'evaluation' if training is False else 'training'} mode{', its BatchNorm in evaluation mode,' if training is None else ''} and steps {steps}"
         before, modes, want = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()], _along(net, direction, x, y, steps)
-        cumulative = "Each step is added to the one before: the weights are not put back to the starting ones. At the second step you look at the sum of two."
+        cumulative = "Each step is added to the one before: the weights are not put back to the starting ones. At the second step you look at the sum of two. (`state_dict()` and `parameters()` give the tensors themselves; to keep them, clone them.)"
         in_training = "BatchNorm used this batch's statistics: the network was asked in training mode. Evaluation mode takes the stored ones (and does not move them)."
-        mistakes = {cumulative: _along(net, direction, x, y, _sums(steps)), in_training: _along(net, direction, x, y, steps, True), cumulative + " And the network was in training mode.": _along(net, direction, x, y, _sums(steps), True)}
+        mistakes = {cumulative: _along(net, direction, x, y, _sums(steps)), in_training: _along(net, direction, x, y, steps, True), cumulative + " And the network was in training mode.": _along(net, direction, x, y, _sums(steps), True), **_otherwise(net, direction, x, y, steps)}
         got = call(yours, net, direction, x, y, list(steps), case=case)
         if isinstance(got, Tensor): got = got.tolist()
         if not isinstance(got, (list, tuple)) or len(got) != len(steps): raise Wrong(f"For {case}: a list of {len(steps)} losses is wanted; yours is {type(got).__name__}" + (f" of {len(got)}." if isinstance(got, (list, tuple)) else "."))
-        close(got, want, case=case, what="the losses", rtol=1e-4, atol=1e-5, mistakes=mistakes)
+        close(got, want, case=case, what="the list of losses", rtol=1e-4, atol=1e-5, mistakes=mistakes)
         moved = [k for k, v in net.state_dict().items() if not torch.equal(v, before[k])]
+        if moved and all(torch.allclose(v, before[k], atol=1e-5) for k, v in net.state_dict().items()): raise Wrong(f"For {case}: the losses are right, but `{moved[0]}` is off by {(net.state_dict()[moved[0]] - before[moved[0]]).abs().max():.0e}: adding and taking away again rounds, and after many steps it shows. Keep a copy of the weights and put it back.")
         if any(k in dict(net.named_parameters()) for k in moved): raise Wrong(f"For {case}: the losses are right, but the network was left perturbed: `{moved[0]}` is no longer what it was. Whoever uses it next finds it ruined.")
         if moved: raise Wrong(f"For {case}: BatchNorm's statistics (`{moved[0]}`) are no longer what they were.")
-        if modes != [m.training for m in net.modules()]: raise Wrong(f"For {case}: the network was left in {'training' if net.training else 'evaluation'} mode; it came in the other.")
+        if woken := [n for (n, m), was in zip(net.named_modules(), modes) if m.training != was]:
+            raise Wrong(f"For {case}: {f'layer `{woken[0]}`' if woken[0] else 'the network'} was left in {'training' if net.get_submodule(woken[0]).training else 'evaluation'} mode; it came in the other.")
 
 # %% ../../nbs/lib/checks/12_loss_landscape.ipynb #c013
 @exercise(minutes=5, difficulty=1, hints=(
@@ -107,7 +120,7 @@ def one_scale(yours):
         if isinstance(got, (list, tuple)) and any(isinstance(v, (float, Tensor)) and math.isnan(float(v)) for v in got if not isinstance(v, Tensor) or v.ndim == 0): raise Wrong(f"For {case}: the scale is NaN. Some values were not computed and are NaN; leave out what is not finite.")
         close(got, torch.tensor(want).tolist(), case=case, what="the pair (low, high)", mistakes={
             "That is the first panel's own scale; the other panels reach further down or up.": [first.min(), min(float(first.max()), top)], "That is the last panel's own scale.": [last.min(), min(float(last.max()), top)],
-            "The colours end at `top`, though no value is as high: half of the scale is wasted.": [want[0], top], "`top` is not heeded: one spike makes all the rest one colour.": [want[0], max(float(s[s.isfinite()].max()) for s in surfaces)],
+            "The colours end at `top`, though no value is as high: half of the scale is wasted. (An infinite value is no height.)": [want[0], top], "0 is not among the losses: the colours begin at the lowest finite one.": [0.0, want[1]], "`top` is not heeded: one spike makes all the rest one colour.": [want[0], max(float(s[s.isfinite()].max()) for s in surfaces)],
             "The two are in the other order: (low, high).": [want[1], want[0]], "Infinity is among the values: leave out what is not finite.": [want[0], inf]})
 
 # %% ../../nbs/lib/checks/12_loss_landscape.ipynb #c016
@@ -120,7 +133,8 @@ def _with(net, name, answer, x):
 def _shortcut(m, x): return x if m.downsample is None else m.downsample(x)
 
 _CUTS = (("resnet-8 with option A, block layer1.0, which keeps the shape", dict(depth=8), "layer1.0"), ("the same network, block layer2.0, which halves the map", dict(depth=8), "layer2.0"),
-         ("resnet-14 with projections, block layer3.0, which halves the map", dict(depth=14, shortcut="B"), "layer3.0"), ("the same network, block layer2.1, which keeps the shape", dict(depth=14, shortcut="B"), "layer2.1"))
+         ("resnet-14 with projections, block layer3.0, which halves the map", dict(depth=14, shortcut="B"), "layer3.0"), ("the same network, block layer2.1, which keeps the shape", dict(depth=14, shortcut="B"), "layer2.1"),
+         ("resnet-8 in training mode, block layer2.0, which halves the map", dict(depth=8), "layer2.0"))
 
 # %% ../../nbs/lib/checks/12_loss_landscape.ipynb #c017
 @exercise(minutes=20, difficulty=3, hints=(
@@ -131,23 +145,24 @@ def without_block(yours):
     "You can now take any block out of a ResNet and ask how much it was missed."
     g = torch.Generator().manual_seed(2); x = torch.randn(2, 3, 20, 16, generator=g)
     for case, shape, name in _CUTS:
-        torch.manual_seed(3); net = cifar_resnet(**shape).eval()
+        torch.manual_seed(3); mode = "training mode" in case; net = cifar_resnet(**shape).train(mode); word = {True: "training", False: "evaluation"}
         for m in net.modules():
             if isinstance(m, nn.BatchNorm2d): m.bias.data = 0.5 * torch.randn(m.bias.shape, generator=g); m.running_mean.data += 0.1
         before, got = copy.deepcopy(net.state_dict()), is_module(call(yours, net, name, case=case), case=case)
         if got is net: raise Wrong(f"For {case}: the network itself came back; a copy is wanted, and the network left as it was.")
         if hook_count(net): raise Wrong(f"For {case}: hooks were left in the network.")
         if net.get_submodule(name).__class__.__name__ != "BasicBlock" or net.state_dict().keys() != before.keys() or any(not torch.equal(v, before[k]) for k, v in net.state_dict().items()): raise Wrong(f"For {case}: the network itself was changed; work on a copy (`copy.deepcopy`).")
-        if any(m.training for m in net.modules()): raise Wrong(f"For {case}: the network itself was put in training mode; it came in evaluation mode.")
-        if [n for n, m in got.named_modules() if m.training]: raise Wrong(f"For {case}: the network was in evaluation mode, and in your copy `{[n for n, m in got.named_modules() if m.training][0]}` is in training mode.")
+        if any(m.training != mode for m in net.modules()): raise Wrong(f"For {case}: the network itself was put in {word[not mode]} mode; it came in {word[mode]} mode.")
+        if other := [f"`{n}` in your copy" if n else "your copy" for n, m in got.named_modules() if m.training != mode]: raise Wrong(f"For {case}: the network was in {word[mode]} mode, and {other[0]} is in {word[not mode]} mode.")
         with torch.no_grad():
             try: said = call(got, x, case=case)
             except Wrong as e:
                 if net.get_submodule(name).downsample is not None and any(w in str(e) for w in ("size", "channels", "shape")): raise Wrong(f"For {case}: the network no longer fits together. This block's shortcut halves the map and adds channels (`downsample`); a block that passes its input on as it is cannot stand there. ({e})") from None
                 raise
             with lesion(net, name): want = net(x)
-            close(said, want, case=case, what="the scores", atol=1e-4, rtol=1e-4, mistakes={
+            close(said, want, case=case, what="the copy's answer", atol=1e-4, rtol=1e-4, mistakes={
                 "The block is still there: its branch takes part.": net(x), "The shortcut is gone too: what comes after sees zeros. The branch is to be taken out, and the shortcut stays.": _with(net, name, lambda m, a, out: 0 * out, x),
+                "The branch still adds what its last BatchNorm makes of zeros, its shift. Convolutions of zeros are not enough.": _with(net, name, lambda m, a, out: F.relu(_shortcut(m, a) + m.bn2(torch.zeros_like(out))), x),
                 "The ReLU behind the addition is missing; the shortcut of this block can be negative.": _with(net, name, lambda m, a, out: _shortcut(m, a), x),
                 "The branch is left and the shortcut was taken out: it is the other way around.": _with(net, name, lambda m, a, out: m.relu(m.bn2(m.conv2(m.relu(m.bn1(m.conv1(a)))))) if hasattr(m, "relu") else F.relu(m.bn2(m.conv2(F.relu(m.bn1(m.conv1(a)))))), x)})
 
@@ -167,7 +182,11 @@ def gradient_by_length(yours):
     for n, factor in ((3, 1.0), (27, 0.44), (1, 0.25), (0, 0.5), (9, 1.7), (200, 0.9), (5, 0.0)):
         case, counts = f"{n} block{'s' * (n != 1)} and a factor of {factor:g}", [math.comb(n, k) for k in range(n + 1)]; over = lambda v: [a / sum(v) for a in v] if sum(v) else v
         got = call(yours, n, factor, case=case); powers = [factor**k for k in range(n + 1)]
-        close(got, _polynomial(n, factor), case=case, what="the shares by length", atol=1e-6, rtol=1e-6, mistakes={
+        if isinstance(got, (list, tuple)) and len(got) != n + 1: raise Wrong(f"For {case}: {n + 1} shares are wanted, of the paths through 0, 1, ..., n branches; yours are {len(got)}.")
+        close(got, _polynomial(n, factor), case=case, what="the list of shares", atol=1e-6, rtol=1e-6, mistakes={
             "Every length counts once: but there are n-over-k paths through k branches, most of them through half of the blocks.": over(powers), "Those are the shares of the paths; weighed with what each brings (factor ** k) they are the shares of the gradient.": over(counts),
             "The shares do not add up to 1: divide by the sum over all lengths.": [c * p for c, p in zip(counts, powers)], "Divided by the number of paths, 2 ** n, the shares do not add up to 1; divide by the sum of what all bring.": [c * p / 2**n for c, p in zip(counts, powers)],
+            "The order was counted too: two paths through the same blocks are one path. n over k ways, not n (n - 1) ...": over([math.perm(n, k) * p for k, p in enumerate(powers)]) if n < 50 else [],
+            "Those are the shares of paths of up to k branches; entry k is for exactly k.": [sum(_polynomial(n, factor)[:k + 1]) for k in range(n + 1)],
+            "The factor is taken as a probability, with 1 - factor for the shortcut. A shortcut costs nothing: it counts 1.": [c * p * (1 - factor)**(n - k) for k, (c, p) in enumerate(zip(counts, powers))],
             "Shortest and longest are exchanged: entry k is for k branches.": _polynomial(n, factor)[::-1]})
