@@ -6,7 +6,7 @@
 __all__ = ['start_from', 'train_head', 'rates_by_part', 'few_pictures', 'hold_or_move']
 
 # %% ../../nbs/lib/checks/13_transfer.ipynb #c002
-import copy, functools
+import copy, functools, math
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ def start_from(yours):
         if got.keys() != before.keys() or any(v.shape != before[k].shape for k, v in got.items()): raise Wrong(f"For {case}: the names or shapes are no longer the model's: {next((k for k, v in got.items() if k not in before or v.shape != before[k].shape), 'some are missing')}.")
         head, wrong = [k for k in got if k.startswith("fc.")], [k for k in got if not k.startswith("fc.") and not k.endswith("num_batches_tracked") and not torch.equal(got[k], kept[k])]
         if all(torch.equal(got[k], kept[k]) for k in head): raise Wrong(f"For {case}: the head is the teacher's. With as many classes its shapes fit, but they are answers to another question; `fc` keeps the model's own numbers.")
-        if any(not torch.equal(got[k], before[k]) for k in head): raise Wrong(f"For {case}: the head is neither the model's nor the teacher's; it keeps the model's own numbers.")
+        if other := [k for k in head if not torch.equal(got[k], before[k])]: raise Wrong(f"For {case}: the head's `{other[0]}` is " + ("" if torch.equal(got[other[0]], kept[other[0]]) else "neither the model's nor ") + "the teacher's; the head keeps the model's own numbers.")
         if wrong and all("running" in k for k in wrong): raise Wrong(f"For {case}: the weights are the teacher's, but BatchNorm's statistics are not (`{wrong[0]}`). They are buffers, not parameters, and belong to the body.")
         if wrong: raise Wrong(f"For {case}: `{wrong[0]}` is not the teacher's" + (", nor is any other part of the body. A load with strict=False passes over names that do not match." if len(wrong) > 20 else "."))
         with torch.no_grad():
@@ -47,12 +47,13 @@ def start_from(yours):
         if any(not torch.equal(v, kept[k]) for k, v in teacher.items()) or any(not torch.equal(v, before[k]) for k, v in model.state_dict().items()): raise Wrong(f"For {case}: the copy shares its memory with the teacher or the model; training it would change them. `load_state_dict` copies.")
 
 # %% ../../nbs/lib/checks/13_transfer.ipynb #c008
-def _head(model, batches, lr, train=False, sums=False):
-    "The head's numbers after one step for each batch"
+def _head(model, batches, lr, train=False, sums=False, once=False, reduction="mean"):
+    "The head's numbers after one step for each batch, with what is asked for left wrong"
     net = copy.deepcopy(model).train(train); w, b = net.fc.weight.detach().clone().requires_grad_(), net.fc.bias.detach().clone().requires_grad_(); kept = None
     for x, y in batches:
         with torch.no_grad(): features = net.forward_head(net.forward_features(x), pre_logits=True)
-        g = torch.autograd.grad(F.cross_entropy(F.linear(features, w, b), y), (w, b)); kept = g if not sums or kept is None else tuple(a + c for a, c in zip(kept, g))
+        g = torch.autograd.grad(F.cross_entropy(F.linear(features, w, b), y, reduction=reduction), (w, b)); kept = g if not (sums or once) or kept is None else tuple(a + c for a, c in zip(kept, g))
+        if once and x is not batches[-1][0]: continue
         with torch.no_grad(): w -= lr * kept[0]; b -= lr * kept[1]
     return w.detach(), b.detach()
 
@@ -70,9 +71,10 @@ def train_head(yours):
         if any("running" in k or "tracked" in k for k in moved) and not any(k.endswith(("weight", "bias")) for k in moved): raise Wrong(f"For {case}: the body moved: BatchNorm's statistics (`{moved[0]}`) followed the new pictures. They are no weights, so requires_grad does not hold them; in training mode they follow whatever comes. Keep the body in evaluation mode.")
         if moved: raise Wrong(f"For {case}: the body's `{moved[0]}` has changed; nothing but fc may move.")
         if net.training: raise Wrong(f"For {case}: the copy came back in training mode; evaluation mode is wanted.")
-        want = _head(model, given, 0.5); mistakes = {"each step goes along the sum of all gradients so far: `zero_grad` is missing.": dict(sums=True), "the head was trained on what the body says in training mode, where BatchNorm takes the batch's statistics.": dict(train=True), "BatchNorm took the batch's statistics, and `zero_grad` is missing.": dict(train=True, sums=True)}
+        want = _head(model, given, 0.5); mistakes = {"each step goes along the sum of all gradients so far: `zero_grad` is missing.": dict(sums=True), "the head was trained on what the body says in training mode, where BatchNorm takes the batch's statistics.": dict(train=True), "BatchNorm took the batch's statistics, and `zero_grad` is missing.": dict(train=True, sums=True),
+                    "all batches went into one step; each batch has a step of its own, with its own gradient.": dict(once=True), "that is the gradient of the sum of the losses; the mean over the batch is wanted.": dict(reduction="sum")}
         for i, name in enumerate(("weight", "bias")):
-            close(getattr(net.fc, name).detach(), want[i], case=case, what=f"fc.{name}", atol=1e-4, rtol=1e-4, mistakes={**{k[0].upper() + k[1:]: _head(model, given, 0.5, **v)[i] for k, v in mistakes.items()}, "The head has not moved.": before[f"fc.{name}"]})
+            close(getattr(net.fc, name).detach(), want[i], case=case, what=f"fc.{name}", atol=1e-4, rtol=1e-4, mistakes={**{k[0].upper() + k[1:]: _head(model, given, 0.5, **v)[i] for k, v in mistakes.items()}, f"`fc.{name}` has not moved.": before[f"fc.{name}"]})
 
 # %% ../../nbs/lib/checks/13_transfer.ipynb #c011
 def _rates(model, lr, decay):
@@ -80,22 +82,34 @@ def _rates(model, lr, decay):
     groups = make_optimizer(model, TrainingConfig(optimizer="sgd", lr=lr, part_decay=decay)).param_groups
     return {id(p): g["lr"] for g in groups for p in g["params"]}
 
+def _rates_mistakes(net, lr, decay):
+    "Sentence -> rate of each parameter, by its identity"
+    want, children = _rates(net, lr, decay), list(net.children()); modules = [m for m in net.modules() if list(m.parameters(recurse=False))]
+    counted = lambda parts, deep: {id(p): lr * decay ** i for i, m in enumerate(reversed(parts)) for p in m.parameters(recurse=deep)}
+    return {"The other way round: the first part learns at lr and the head slowest. The head is new and has to move, the earliest part knows what is general.": counted([c for c in children if list(c.parameters())][::-1], True),
+            "You count children without parameters, such as ReLU or pooling, as parts; they slow down all that stands before them.": counted(children, True),
+            "You count every layer as a part; the parts are the network's direct children, and all parameters of one learn at one rate.": counted(modules, False),
+            "You multiply the last part's rate by decay, too; it learns at lr itself.": {i: r * decay for i, r in want.items()},
+            "You divide by decay: an earlier part then learns faster than the one behind it.": {i: lr * lr / r for i, r in want.items()}}
+
 @exercise(minutes=15, difficulty=2, hints=(
     "for name, child in model.named_children(): print(name, len(list(child.parameters()))). Which are parts?",
     "Go through the parts from the last to the first; what is the rate of the i-th so counted?",
-    "A list of dict(params=list(part.parameters()), lr=lr * decay ** i) over the reversed parts that have any."))
+    "One dict for each part that has parameters, counted from the last: the part at place 0 has lr, and every further place multiplies it by decay once more."))
 def rates_by_part(yours):
     "You can now let a network's parts learn each at its own pace."
     for case, net, lr, decay in (("a ResNet of three stages, 0.1 and a decay of 0.5", cifar_resnet(8), 0.1, 0.5), ("a network of three linear layers with ReLU between, 0.01 and 0.3", nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), 0.01, 0.3)):
         got, names, want = call(yours, net, lr, decay, case=case), {id(p): n for n, p in net.named_parameters()}, _rates(net, lr, decay)
         if not isinstance(got, (list, tuple)) or any(not isinstance(g, dict) or not {"params", "lr"} <= g.keys() for g in got): raise Wrong(f'For {case}: a list of dicts with "params" and "lr" is wanted.')
+        if bad := [g["lr"] for g in got if not isinstance(g["lr"], (int, float)) and getattr(g["lr"], "ndim", None) != 0]: raise Wrong(f'For {case}: the "lr" of a group is {bad[0]!r}; a number is wanted.')
         said = [(id(p), float(g["lr"])) for g in got for p in (g["params"] if not isinstance(g["params"], torch.Tensor) else [g["params"]])]; by = dict(said)
         if extra := [i for i, _ in said if i not in names]: raise Wrong(f"For {case}: {len(extra)} of the parameters are not the network's (copies?); the optimizer would move something else.")
         if len(by) < len(said): raise Wrong(f"For {case}: a parameter stands in more than one group; PyTorch's optimizers refuse that.")
         if missing := [n for i, n in names.items() if i not in by]: raise Wrong(f"For {case}: {missing[0]} is in no group: it would never learn ({len(missing)} parameters are missing).")
         if len(set(by.values())) == 1: raise Wrong(f"For {case}: all parts have one rate, {next(iter(by.values())):g}.")
-        first, last = next(iter(names)), list(names)[-1]
-        if abs(by[first] - lr) < 1e-9 and by[last] < lr: raise Wrong(f"For {case}: the other way round: the first part learns at lr and the head slowest. The head is new and has to move, the earliest part knows what is general.")
+        are = lambda rates, by=by: all(math.isclose(by[i], r, rel_tol=1e-4) for i, r in rates.items())
+        for sentence, rates in _rates_mistakes(net, lr, decay).items():
+            if are(rates) and not are(want): raise Wrong(f"For {case}: {sentence}")
         for i, n in names.items():
             close(by[i], want[i], case=case, what=f"the rate of {n}", rtol=1e-4, atol=0)
 
@@ -117,18 +131,19 @@ def _drawn(yours, labels, per_class, n_val, seed, case):
 @exercise(minutes=15, difficulty=2, hints=(
     "Draw with seed 0 and with seed 1 and lay the training lists side by side. Then look for positions that stand in both lists of one draw.",
     "One order of all pictures, drawn by the seed, can serve both: each class's first ones in that order, and then others.",
-    "order = randperm by the seed's generator; order[labels[order] == c][:per_class] for each class; validation from what is left of order."))
+    "One randperm by the seed's generator. The first per_class of each class in that order are for training, and the first n_val of what is left of it for validation."))
 def few_pictures(yours):
     "You can now draw few pictures so that what they show can be believed."
     g = torch.Generator().manual_seed(3)
-    for labels, per_class, n_val in ((torch.randint(2, (60,), generator=g) * 2 + 3, 5, 40), (torch.arange(90) % 3, 10, 25)):
+    for labels, per_class, n_val in ((torch.randint(2, (60,), generator=g) * 2 + 3, 5, 40), (torch.arange(90) % 3 - 1, 10, 25)):
         case = f"{len(labels)} pictures of classes {labels.unique().tolist()}, {per_class} of each for training, {n_val} for validation"
         draws = [_drawn(yours, labels, per_class, n_val, seed, f"{case}, seed {seed}") for seed in (0, 1, 2, 3)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(77); again = tuple(set(map(int, v)) for v in yours(labels.clone(), per_class, n_val, 0))
         if again != draws[0]: raise Wrong(f"For {case}: the same seed drew other pictures. The draw depends on random numbers from elsewhere; use a generator of its own, seeded by `seed`.")
         if any(a[0] == b[0] for a, b in zip(draws, draws[1:])): raise Wrong(f"For {case}: seeds draw the same training pictures. Then the spread between seeds is silent about the largest chance of all, which pictures one happens to have.")
-        if all(a[1] == b[1] for a, b in zip(draws, draws[1:])) and n_val < len(labels) // 2 and sorted(draws[0][1]) == list(range(min(draws[0][1]), min(draws[0][1]) + n_val)): raise Wrong(f"For {case}: validation pictures are taken in the order in which they are stored; they have to be drawn.")
+        rests = [[i for i in range(len(labels)) if i not in train] for train, _ in draws]
+        if any(all(val == set(rest[part]) for rest, (_, val) in zip(rests, draws)) for part in (slice(n_val), slice(-n_val, None))): raise Wrong(f"For {case}: validation pictures are taken in the order in which they are stored; they have to be drawn.")
 
 # %% ../../nbs/lib/checks/13_transfer.ipynb #c017
 @functools.cache
@@ -148,7 +163,9 @@ def hold_or_move(yours):
     yours = answered(yours, kind=dict)
     for n in ("n5", "n20", "n100", "n500"):
         if n not in yours: raise Wrong(f"`{n}` is missing.")
-        said, d = answered(yours[n], kind=str, choices=("finetune", "frozen", "open")), _compared(n); want = _better(d)
+        try: said = answered(yours[n], kind=str, choices=("finetune", "frozen", "open"))
+        except Wrong as e: raise Wrong(f"`{n}`: {e}") from None
+        d = _compared(n); want = _better(d)
         if said == want: continue
         if want == "open" and said == ("finetune" if d.mean > 0 else "frozen"): raise Wrong(f"`{n}`: {said} has the higher mean, but the interval of the differences contains 0: another draw of pictures could turn it around. What these five seeds show is that they cannot tell.")
         if said == "open": raise Wrong(f"`{n}`: the interval of the differences, seed by seed, excludes 0. Compare pair by pair (each seed's pictures were the same for both), not the two spreads.")

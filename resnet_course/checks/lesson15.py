@@ -41,16 +41,20 @@ def mean_gradient(yours):
                 "Each process counts the same, however many pictures it had: a mean of means is the mean only where the parts are equal. Weigh each by its share of the pictures.": sum(p[i] for p, _ in had) / len(had),
                 "Each process counts the same, one without pictures too: you divide by the number of processes. Weigh each by its share of the pictures.": sum(p[i] for p, _ in had) / len(counts),
                 "The gradients are added up and never divided: with twice the processes the step would be twice as long.": sum(p[i] for p, _ in had),
+                "Gradients times counts are added up and divided by the number of processes; divide by the number of all pictures.": sum(p[i] * c for p, c in had) / len(counts),
                 "Gradients times counts are added up, but not divided by the number of all pictures: that is the gradient of the sum of the losses, not of their mean.": sum(p[i] * c for p, c in had)})
 
 # %% ../../nbs/lib/checks/15_distributed.ipynb #c008
 _RING = {
     "Those are n - 1 turns: the parts are added up, but nobody passes the finished ones on. It takes n - 1 turns more.": lambda s, n, a, b: (n - 1) * (a + b * s / n),
-    "Every turn sends the whole tensor; in a ring it is cut in n parts, and a turn sends one of them.": lambda s, n, a, b: 2 * (n - 1) * (a + b * s),
-    "The start-up time is paid once; every one of the 2 (n - 1) turns starts a message, one after the other.": lambda s, n, a, b: a + 2 * (n - 1) / n * b * s,
+    "You send the whole tensor in every turn; in a ring it is cut in n parts, and a turn sends one of them.": lambda s, n, a, b: 2 * (n - 1) * (a + b * s),
+    "You pay the start-up time once; every one of the 2 (n - 1) turns starts a message, one after the other.": lambda s, n, a, b: a + 2 * (n - 1) / n * b * s,
     "The start-up time is missing: every one of the 2 (n - 1) turns starts a message.": lambda s, n, a, b: 2 * (n - 1) / n * b * s,
     "Those are 2 n turns; after n - 1 turns of adding and n - 1 of passing on all is done.": lambda s, n, a, b: 2 * n * (a + b * s / n),
-    "The tensor is cut in n - 1 parts; it is cut in n, one for each process.": lambda s, n, a, b: 2 * (n - 1) * (a + b * s / max(n - 1, 1)),
+    "You cut the tensor in n - 1 parts; it is cut in n, one for each process.": lambda s, n, a, b: 2 * (n - 1) * (a + b * s / max(n - 1, 1)),
+    "You count sending and receiving one after the other; in a turn a process does both at the same time.": lambda s, n, a, b: 4 * (n - 1) * (a + b * s / n),
+    "You count the messages of all processes one after the other; in a turn all of them send at the same time.": lambda s, n, a, b: 2 * n * (n - 1) * (a + b * s / n),
+    "You cut the parts to whole bytes; they need not be whole.": lambda s, n, a, b: 2 * (n - 1) * (a + b * (s // n)),
     "That is the way through one process that receives from all and sends to all, twice the whole tensor; the ring shares the work.": lambda s, n, a, b: 2 * (a + b * s)}
 
 @exercise(minutes=10, difficulty=2, hints=(
@@ -59,7 +63,7 @@ _RING = {
     "Number of turns, times what one message costs by alpha + beta * S, with S the size of a part."))
 def ring_seconds(yours):
     "You can now say what an all-reduce costs before there is a machine to measure it on."
-    for s, n, a, b in ((1e8, 8, 2e-5, 8e-10), (1000, 2, 1.0, 0.5), (4, 1024, 1e-5, 1e-9), (12345.0, 3, 0.01, 1e-6), (1e6, 1, 1e-5, 1e-9)):
+    for s, n, a, b in ((1e8, 8, 2e-5, 8e-10), (1000, 2, 1.0, 0.5), (4, 1024, 1e-5, 1e-9), (12346.0, 3, 0.01, 1e-6), (1e6, 1, 1e-5, 1e-9)):
         case = f"{s:g} bytes, {n} process{'es' * (n > 1)}, alpha {a:g} and beta {b:g}"; got = call(yours, s, n, a, b, case=case)
         close(got, allreduce_seconds(s, n, Link(a, b)), case=case, what="the time in seconds", rtol=1e-6, atol=1e-15, mistakes={k: f(s, n, a, b) for k, f in _RING.items()})
 
@@ -152,12 +156,13 @@ def _raised(yours, said, case):
     "Refuse what went wrong inside a process"
     errors = [e for e in said.values() if isinstance(e, BaseException) and not isinstance(e, _Stuck)]
     if any(isinstance(e, ZeroDivisionError) for e in errors): raise Wrong(f"For {case}: a process that saw no picture divides by zero, before anybody could help it. Add up right and seen over all processes first, and divide once.")
+    if nothing := [e for e in errors if "NoneType" in str(e)]: raise Wrong(f"For {case}: an error stopped the code. {type(nothing[0]).__name__}: {nothing[0]}. Do you use what `all_reduce` returns? It returns nothing, as `dist.all_reduce` does: the sums stand in the tensor that you gave it, in place.")
     def again(): raise errors[0]
     again.__name__ = getattr(yours, "__name__", "your function")
     if errors: call(again, case=case)
     if any(isinstance(e, _Stuck) for e in said.values()):
-        left = [str(r) for r, e in said.items() if not isinstance(e, _Stuck)]
-        raise Wrong(f"For {case}: it stands still for ever. {'Processes ' if len(said) - len(left) > 1 else 'Process '}{', '.join(str(r) for r, e in said.items() if isinstance(e, _Stuck))} wait{'s' * (len(said) - len(left) == 1)} in `all_reduce` for {', '.join(left)}, which never called it as often. All processes have to talk; only writing belongs under `if rank == 0`.")
+        left = [str(r) for r, e in sorted(said.items()) if not isinstance(e, _Stuck)]
+        raise Wrong(f"For {case}: it stands still for ever. {'Processes ' if len(said) - len(left) > 1 else 'Process '}{', '.join(str(r) for r, e in sorted(said.items()) if isinstance(e, _Stuck))} wait{'s' * (len(said) - len(left) == 1)} in `all_reduce` for {', '.join(left)}, which never called it as often. All processes have to talk; only writing belongs under `if rank == 0`.")
 
 # %% ../../nbs/lib/checks/15_distributed.ipynb #c017
 @exercise(minutes=20, difficulty=3, hints=(
@@ -167,7 +172,7 @@ def _raised(yours, said, case):
 def finish_epoch(yours):
     "You can now end an epoch so that all processes know the same figure and one of them writes it."
     if not callable(yours): call(yours, case="three processes")
-    for right, seen in (((5, 1, 2), (10, 4, 2)), ((3, 0), (7, 0)), ((6, 2), (8, 8)), ((3,), (4,))):
+    for right, seen in (((4, 1, 2), (10, 4, 2)), ((3, 0), (7, 0)), ((6, 2), (8, 8)), ((3,), (4,))):
         share, case = sum(right) / sum(seen), f"{len(seen)} process{'es' * (len(seen) > 1)} with " + ", ".join(f"{a} right of {b}" for a, b in zip(right, seen))
         said, saved = _epoch(yours, right, seen); _raised(yours, said, case)
         for r in range(len(seen)):
@@ -181,7 +186,7 @@ def finish_epoch(yours):
         if len(set(writers)) > 1: raise Wrong(f"For {case}: {len(set(writers))} processes write the same file, at the same moment. What is in it afterwards is luck; process 0 alone may write.")
         if writers != [0]: raise Wrong(f"For {case}: `save` was called {len(writers)} times" + (f", by process {writers[0]}" if writers else "") + "; process 0 has to call it once.")
         if not isinstance(saved[0][1], dict) or set(saved[0][1]) != {"accuracy"}: raise Wrong(f'For {case}: `save` was given {saved[0][1]!r}; expected {{"accuracy": {share:.4g}}}.')
-        close(saved[0][1]["accuracy"], share, case=case, what="the share that was saved", atol=1e-6)
+        close(saved[0][1]["accuracy"], share, case=case, what="the share that was saved", atol=1e-6, mistakes={"What was saved is process 0's own share; the others' pictures do not count in it.": right[0] / max(seen[0], 1)})
 
 # %% ../../nbs/lib/checks/15_distributed.ipynb #c020
 def _left(turns=2, bits=8, start=20e-6, n=64):
@@ -189,22 +194,26 @@ def _left(turns=2, bits=8, start=20e-6, n=64):
     return 100 * 0.3 / (0.3 + turns * (n - 1) * (start + 4 * 25_557_032 / n * bits / 10e9))
 
 _LEFT = {"That is what would be left with 10 billion *bytes* a second; a byte has 8 bits.": _left(bits=1), "That counts one way round the ring; parts are added up and then passed on, twice n - 1 turns.": _left(turns=1),
-         "That is the share which is lost; asked for is what is left.": 100 - _left(), "The start of 126 messages is missing.": _left(start=0),
+         "That is the share which is lost; asked for is what is left.": 100 - _left(), "The start of 126 messages is missing.": _left(start=0), "That is with one byte for each weight; a gradient has 4.": _left(bits=2),
          "That is with the whole tensor sent in every turn; a turn sends the 64th part.": 100 * 0.3 / (0.3 + 126 * (20e-6 + 4 * 25_557_032 * 8 / 10e9))}
 
 @exercise(minutes=20, difficulty=3, hints=(
     "How many pictures do all GPUs together see in a step, and how many times 32 is that?",
     "The rate follows the batch and not the number of GPUs. Four pictures are fewer than 32. For the prediction use ring_seconds: bytes, and seconds for a *byte*.",
-    "travel = ring_seconds(4 * 25_557_032, 64, 20e-6, 8 / 10e9); then 0.3 over 0.3 + travel, in percent."))
+    "ring_seconds takes the bytes of all gradients, the number of GPUs, the start in seconds and the seconds that 8 bits need. Efficiency is the step's time over the step's time and that."))
 def plan(yours):
     "You can now move a training to many processors, and say beforehand what it will gain."
     yours = answered(yours, kind=dict); keys = ("batch_size", "lr", "epochs", "warmup_epochs", "sync_bn", "efficiency")
     if missing := [k for k in keys if k not in yours]: raise Wrong(f"`{missing[0]}` is missing in the plan.")
     if extra := [k for k in yours if k not in keys]: raise Wrong(f"`{extra[0]}` is no part of the plan; it has {', '.join(keys)}.")
-    v = {k: answered(yours[k], kind=bool if k == "sync_bn" else float) for k in keys}
+    v = {}
+    for k in keys:
+        try: v[k] = answered(yours[k], kind=bool if k == "sync_bn" else float)
+        except Wrong as e: raise Wrong(f"`{k}`: {e}") from None
     same(v["batch_size"], 256.0, case="`batch_size`", what="the batch of all processes together", secret=True, mistakes={"4 is the batch of one process. In this course `batch_size` is that of all together; with 4 most of the 64 would have no picture.": 4.0, "2048 would be 32 pictures for each of 64 GPUs, and a GPU holds 4.": 2048.0, "32 is the old batch; now 64 GPUs have 4 pictures each.": 32.0})
     close(v["lr"], 0.1, case="`lr`", what="the rate", rtol=1e-3, secret=True, mistakes={"You took 64 times the rate, for 64 processes. The rate follows the batch, which is 8 times as large.": 0.8, "The rate is not scaled: the batch is 8 times as large, so there are 8 times fewer steps, each of which must go 8 times as far.": 0.0125, "That is the square root of the factor; Goyal et al.'s rule for SGD is linear: k times the batch, k times the rate.": 0.0125 * 8**0.5, "You divided where the rule multiplies: a larger batch takes a larger rate.": 0.0125 / 8})
-    same(v["epochs"], 90.0, case="`epochs`", what="their number", secret=True, mistakes={"With 720 epochs each picture is seen 8 times as often. The rule keeps the epochs; there are 8 times fewer steps.": 720.0, "With fewer epochs each picture is seen less often; the rule keeps the epochs.": 90 / 8})
+    if v["epochs"] < 90: raise Wrong(f"`epochs`: with {v['epochs']:g} epochs each picture is seen less often than in the 90 of before; the rule keeps the epochs, and the steps are 8 times fewer.")
+    same(v["epochs"], 90.0, case="`epochs`", what="their number", secret=True, mistakes={"With 720 epochs each picture is seen 8 times as often. The rule keeps the epochs; there are 8 times fewer steps.": 720.0})
     if not 1 <= v["warmup_epochs"] <= 10: raise Wrong(f"`warmup_epochs` is {v['warmup_epochs']:g}: the rule fails while weights change fast, in the first epochs, so the rate has to grow there, over 1 to 10 epochs (Goyal et al. 2017, section 2.2, take 5).")
     if not v["sync_bn"]: raise Wrong("`sync_bn` is False: BatchNorm per process would take its mean and variance over 4 pictures, where it had 32. Synchronised, it takes them over all 256.")
     if not abs(v["efficiency"] - _left()) <= 0.5:
