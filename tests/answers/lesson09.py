@@ -42,7 +42,7 @@ def overhear_by_wrapping(model, x, layers):
     def wrap(name, forward):
         def answer(*args, **kwargs):
             value = forward(*args, **kwargs)
-            out[name] = torch.tensor(value.tolist()) if value.numel() < 50 else value.detach().clone()
+            out[name] = value.detach().clone()
             return value
         return answer
     try:
@@ -113,9 +113,9 @@ def others_hooks_cleared(model, x, layers):
         for m in model.modules(): m._forward_hooks.clear()
 
 
-def asks_backward(model, x, layers):
-    model(x).sum().backward()
-    return overhear_with_hooks(model, x, layers)
+def after_backward(o):
+    o.sum().backward(retain_graph=True)
+    return o.detach().clone()
 
 
 def all_train(model, modes): model.train()
@@ -125,11 +125,11 @@ def nothing(*args): pass
 
 OVERHEAR = dict(
     right={"hooks": overhear_with_hooks, "in a copy": overhear_in_a_copy, "forward wrapped": overhear_by_wrapping, "graph cut at the end": overheard(keep=lambda o: o.clone().detach(), grad=True)},
-    wrong={"not copied": (overheard(keep=lambda o: o.detach()), "in place"),
+    wrong={"not copied": (overheard(keep=lambda o: o.detach()), "overwritten"),
            "not detached": (overheard(keep=lambda o: o.clone(), grad=True), "graph"),
            "neither": (overheard(keep=lambda o: o, grad=True), "graph"),
-           "mode not changed": (overheard(before=nothing), "evaluation mode"),
-           "in training mode": (overheard(before=lambda m: m.train()), "evaluation mode"),
+           "mode not changed": (overheard(before=nothing), "eval()"),
+           "in training mode": (overheard(before=lambda m: m.train()), "eval()"),
            "all in training mode afterwards": (overheard(after=all_train), "mode"),
            "all as the top was": (overheard(after=as_the_top), "mode"),
            "left in evaluation mode": (overheard(after=nothing), "mode"),
@@ -142,15 +142,15 @@ OVERHEAR = dict(
            "the error swallowed": (error_swallowed, "error"),
            "the error translated": (error_translated, "error"),
            "everything in the dict": (everything_heard, "dict"),
-           "a pass per layer": (a_pass_per_layer, "once"),
-           "two passes": (overheard(passes=2), "once"),
-           "what the layer was given": (overheard(what=lambda i, o: i[0]), "shape"),
+           "a pass per layer": (a_pass_per_layer, "passes were made"),
+           "two passes": (overheard(passes=2), "passes were made"),
+           "what the layer was given": (overheard(what=lambda i, o: i[0]), "given"),
            "keys are modules": (overheard(key=lambda n, m: m), "name"),
            "a list": (lambda m, x, n: list(overhear_with_hooks(m, x, n).values()), "dict"),
            "NumPy arrays": (overheard(keep=lambda o: o.numpy().copy()), "tensor"),
            "only the first picture": (overheard(keep=lambda o: o[0].clone()), "shape"),
            "hooks of others cleared": (others_hooks_cleared, "hook"),
-           "gradients stored": (asks_backward, "gradient")})
+           "gradients stored": (overheard(keep=after_backward, grad=True), "gradient")})
 
 # ---------------------------------------------------------------- receptive_field
 
@@ -204,19 +204,19 @@ def first_layer_taken(layers):
 
 RECEPTIVE_FIELD = dict(
     right={"two lines swapped": field_two_lines_swapped, "from the last layer": field_from_the_last, "by marking": field_by_marking},
-    wrong={"as given": (field_as_given, "before"),
+    wrong={"as given": (field_as_given, "own"),
            "strides ignored": (field_variant(step=lambda jump, k, s: 1), "stride"),
-           "only the stride before": (field_variant(step=lambda jump, k, s: s), "product"),
-           "strides added": (field_variant(step=lambda jump, k, s: jump + s), "stride"),
-           "the whole kernel": (field_variant(grow=lambda k, s, jump: k * jump), "kernel"),
-           "from zero": (field_variant(start=0), "1"),
+           "only the stride before": (field_variant(step=lambda jump, k, s: s), "multiply"),
+           "strides added": (field_variant(step=lambda jump, k, s: jump + s), "should be 5"),
+           "the whole kernel": (field_variant(grow=lambda k, s, jump: k * jump), "should be 5"),
+           "from zero": (field_variant(start=0), "should be 5"),
            "the last layer first": (field_variant(order=lambda layers: layers[::-1]), "first"),
-           "kernel and stride taken for each other": (field_variant(grow=lambda k, s, jump: (s - 1) * jump, step=lambda jump, k, s: jump * k), "kernel"),
+           "kernel and stride taken for each other": (field_variant(grow=lambda k, s, jump: (s - 1) * jump, step=lambda jump, k, s: jump * k), "should be 5"),
            "a float": (field_variant(end=float), "whole number"),
-           "3x3 only": (field_variant(grow=lambda k, s, jump: 2 * jump), "kernel"),
+           "3x3 only": (field_variant(grow=lambda k, s, jump: 2 * jump), "receptive field should be"),
            "list turned in place": (list_turned, "in place"),
            "none without layers": (first_layer_taken, "no layers"),
-           "size of the whole map": (field_variant(end=lambda f: f * f), "side"),
+           "size of the whole map": (field_variant(end=lambda f: f * f), "should be 5"),
            "the number itself": (7, "function")})
 
 # ---------------------------------------------------------------- dead_channels
@@ -326,20 +326,19 @@ DEAD_CHANNELS = dict(
            "all as the top was": (counted(after=as_the_top), "mode"),
            "only the last batch": (counted(which=lambda heard: heard[-1:]), "last batch"),
            "only the first batch": (counted(which=lambda heard: heard[:1]), "first batch"),
-           "exactly 0": (counted(silent=lambda v: (v == 0).all()), "below"),
+           "exactly 0": (counted(silent=lambda v: (v == 0).all()), "below zero everywhere"),
            "no copy": (counted(keep=lambda o: o), "in place"),
            "hook left": (counted(remove=False), "hook"),
-           "0 or below anywhere": (counted(silent=lambda v: (v <= 0).any()), "every place"),
+           "0 or below anywhere": (counted(silent=lambda v: (v <= 0).any()), "some"),
            "0 or below in the mean": (counted(silent=lambda v: v.mean() <= 0), "mean"),
            "below 0 only": (counted(silent=lambda v: (v < 0).all()), "0"),
-           "only the first picture": (counted(silent=lambda v: (v[0] <= 0).all()), "picture"),
+           "only the first picture": (counted(silent=lambda v: (v[0] <= 0).all()), "first picture"),
            "batches joined": (batches_joined, "size"),
-           "dead in any batch": (dead_in_any_batch, "every batch"),
-           "a tensor": (counted(end=torch.tensor), "list"),
-           "how many": (counted(end=len), "list"),
-           "True and False": (mask, "indices"),
-           "the living": (living, "dead"),
-           "falling order": (counted(end=lambda dead: dead[::-1]), "rising")})
+           "dead in any batch": (dead_in_any_batch, "some"),
+           "how many": (counted(end=len), "should be [1, 3, 4]"),
+           "True and False": (mask, "entries"),
+           "the living": (living, "alive"),
+           "falling order": (counted(end=lambda dead: dead[::-1]), "first difference is at index 0")})
 
 # ---------------------------------------------------------------- plan
 
