@@ -22,8 +22,8 @@ def stem_in_place(model):
 def stem_of_a_copy(model):
     model = copy.deepcopy(model)
     out, inside = model.conv1.weight.shape[:2]
-    setattr(model, "conv1", nn.Conv2d(inside, out, kernel_size=(3, 3), stride=(1, 1), padding="same", bias=False).train(model.training))
-    setattr(model, "maxpool", nn.Sequential())
+    model.conv1 = nn.Conv2d(inside, out, kernel_size=(3, 3), stride=(1, 1), padding="same", bias=False).train(model.training)
+    model.maxpool = nn.Sequential()
     return model
 
 
@@ -99,7 +99,7 @@ SMALL_STEM = dict(
     wrong={"with a bias": (stem(bias=True), "bias"),
            "no padding": (stem(padding=0), "padding"),
            "stride 2": (stem(stride=2), "stride"),
-           "7x7 of stride 1": (stem(kernel=7, padding=3), "3x3"),
+           "7x7 of stride 1": (stem(kernel=7, padding=3), "3 x 3"),
            "pool kept": (stem(pool=None), "maxpool"),
            "pool of stride 1": (stem(pool=lambda: nn.MaxPool2d(3, 1, 1)), "maxpool"),
            "3 and 64 channels": (stem(inside=3, outside=64), "channels"),
@@ -113,8 +113,8 @@ SMALL_STEM = dict(
            "pool None": (pool_none, "maxpool"),
            "nothing returned": (stem(after=lambda m: None), "return"),
            "the stem returned": (stem(after=lambda m: m.conv1), "conv1"),
-           "a Sequential of the children": (only_the_list, "names"),
-           "everything anew": (new_network, "values"),
+           "a Sequential of the children": (only_the_list, "name"),
+           "everything anew": (new_network, "not what it was"),
            "in training mode": (stem(after=lambda m: m.train()), "mode"),
            "in evaluation mode": (stem(after=lambda m: m.eval()), "mode"),
            "ten classes": (classifier_too, "fc"),
@@ -147,23 +147,23 @@ def live_by_gradient(k, h, w):
 
 LIVE_WEIGHTS = dict(
     right={"formula": live_by_formula, "loops": live_by_loops, "gradient": live_by_gradient},
-    wrong={"no more than places": (lambda k, h, w: min(k, h) * min(k, w), "2"),
-           "places of the map": (lambda k, h, w: min(k * k, h * w), "places"),
+    wrong={"no more than places": (lambda k, h, w: min(k, h) * min(k, w), "lay still"),
+           "places of the map": (lambda k, h, w: min(k * k, h * w), "lay still"),
            "by the area": (lambda k, h, w: min(k * k, (2 * h - 1) * (2 * w - 1)), "side"),
            "not more than k forgotten": (lambda k, h, w: (2 * h - 1) * (2 * w - 1), "kernel"),
            "all": (lambda k, h, w: k * k, "all"),
-           "square maps only": (lambda k, h, w: min(k, 2 * h - 1) ** 2, "square"),
-           "square maps only, by w": (lambda k, h, w: min(k, 2 * w - 1) ** 2, "square"),
-           "the smaller side": (lambda k, h, w: min(k, 2 * min(h, w) - 1) ** 2, "square"),
-           "twice without one": (lambda k, h, w: min(k, 2 * h) * min(k, 2 * w), "2"),
-           "one too many": (lambda k, h, w: min(k, h + 1) * min(k, w + 1), "2"),
-           "by the padding": (lambda k, h, w: min(k, h + k // 2) * min(k, w + k // 2), "2"),
-           "3x3 only": (lambda k, h, w: min(3, 2 * h - 1) * min(3, 2 * w - 1), "k"),
-           "only the middle place": (lambda k, h, w: sum(abs(i - k // 2) <= h // 2 and abs(j - k // 2) <= w // 2 for i in range(k) for j in range(k)), "place"),
+           "square maps only": (lambda k, h, w: min(k, 2 * h - 1) ** 2, "rows and columns"),
+           "square maps only, by w": (lambda k, h, w: min(k, 2 * w - 1) ** 2, "rows and columns"),
+           "the smaller side": (lambda k, h, w: min(k, 2 * min(h, w) - 1) ** 2, "rows and columns"),
+           "twice without one": (lambda k, h, w: min(k, 2 * h) * min(k, 2 * w), "the middle counts once"),
+           "one too many": (lambda k, h, w: min(k, h + 1) * min(k, w + 1), "plus one"),
+           "by the padding": (lambda k, h, w: min(k, h + k // 2) * min(k, w + k // 2), "should be 35"),
+           "3x3 only": (lambda k, h, w: min(3, 2 * h - 1) * min(3, 2 * w - 1), "should be 35"),
+           "only the middle place": (lambda k, h, w: sum(abs(i - k // 2) <= h // 2 and abs(j - k // 2) <= w // 2 for i in range(k) for j in range(k)), "should be 35"),
            "the dead": (lambda k, h, w: k * k - live_by_formula(k, h, w), "live"),
            "a float": (lambda k, h, w: float(live_by_formula(k, h, w)), "int"),
-           "a share": (lambda k, h, w: live_by_formula(k, h, w) / k ** 2, "share"),
-           "a pair": (lambda k, h, w: (min(k, 2 * h - 1), min(k, 2 * w - 1)), "number"),
+           "a share": (lambda k, h, w: live_by_formula(k, h, w) / k ** 2, "is a float"),
+           "a pair": (lambda k, h, w: (min(k, 2 * h - 1), min(k, 2 * w - 1)), "should be 35"),
            "the number": (1, "function")})
 
 # ---------------------------------------------------------------- equal_time
@@ -193,22 +193,21 @@ AT = [r["epoch"] for r in SMALL].index(RIGHT["epoch"])
 TIMES = [r["seconds"] for r in SMALL]
 EQUAL_TIME = dict(
     right={"a loop": RIGHT, "NumPy, rounded": by_numpy(), "tensors": {**RIGHT, "small": torch.tensor(RIGHT["small"]), "slower": torch.tensor(RIGHT["slower"])}},
-    wrong={"the epoch that runs": ({**RIGHT, "epoch": SMALL[AT + 1]["epoch"], "small": SMALL[AT + 1]["train_accuracy"]}, "finished"),
+    wrong={"the epoch that runs": ({**RIGHT, "epoch": SMALL[AT + 1]["epoch"], "small": SMALL[AT + 1]["train_accuracy"]}, "was not over"),
            "counted from 0": ({**RIGHT, "epoch": RIGHT["epoch"] - 1}, "column"),
-           "by the mean epoch": ({**RIGHT, "epoch": int(RIGHT["slower"])}, "finished"),
            "by the first epoch": ({**RIGHT, "epoch": int(LARGE["seconds"] / TIMES[0])}, "epoch"),
            "all 36": ({**RIGHT, "epoch": 36, "small": SMALL[-1]["train_accuracy"]}, "36"),
            "after one epoch": ({**RIGHT, "epoch": 1, "small": SMALL[0]["train_accuracy"]}, "time"),
            "the last accuracy": ({**RIGHT, "small": SMALL[-1]["train_accuracy"]}, "last"),
-           "the epoch before": ({**RIGHT, "small": SMALL[AT - 1]["train_accuracy"]}, "small"),
-           "top 5": ({**RIGHT, "large": LARGE["train_top5"]}, "top5"),
-           "test accuracies": ({**RIGHT, "small": 0.91, "large": 0.46}, "train"),
+           "the epoch before": ({**RIGHT, "small": SMALL[AT - 1]["train_accuracy"]}, "'small'"),
+           "top 5": ({**RIGHT, "large": LARGE["train_top5"]}, "top-5"),
+           "test accuracies": ({**RIGHT, "small": 0.91, "large": 0.46}, "'large'"),
            "percent": ({**RIGHT, "small": 100 * RIGHT["small"], "large": 100 * RIGHT["large"]}, "from 0 to 1"),
            "exchanged": ({**RIGHT, "small": RIGHT["large"], "large": RIGHT["small"]}, "small"),
-           "faster": ({**RIGHT, "slower": 1 / RIGHT["slower"]}, "slower"),
+           "faster": ({**RIGHT, "slower": 1 / RIGHT["slower"]}, "other way round"),
            "by all epochs": ({**RIGHT, "slower": LARGE["seconds"] / sum(TIMES)}, "mean"),
            "by the first epoch's time": ({**RIGHT, "slower": LARGE["seconds"] / TIMES[0]}, "mean"),
-           "by the median": ({**RIGHT, "slower": LARGE["seconds"] / float(np.median(TIMES))}, "mean"),
+           "by the median": ({**RIGHT, "slower": LARGE["seconds"] / float(np.median(TIMES))}, "'slower'"),
            "seconds": ({**RIGHT, "slower": LARGE["seconds"]}, "slower"),
            "worse": ({**RIGHT, "worse": True}, "one epoch"),
            "a word": ({**RIGHT, "worse": "no"}, "True or False"),
