@@ -25,9 +25,12 @@ from ..resnet import create_model
     "Two assignments: a `Conv2d` with kernel 3, stride 1, padding 1, `bias=False`, and `nn.Identity()`. Then return the model."))
 def small_stem(yours):
     "You can fit any ResNet to small pictures, and its other weights stay."
-    for name, widths, mode in (("resnet18", (8, 8, 12, 16), True), ("resnet50", (5, 6, 7, 8), False)):
-        with torch.random.fork_rng(devices=[]): torch.manual_seed(6); net = create_model(name, num_classes=4, stem="imagenet", widths=widths).train(mode)
-        case = f"a {name} in {'training' if mode else 'evaluation'} mode whose first convolution has {net.conv1.out_channels} filters"
+    for name, widths, channels, mode in (("resnet18", (8, 8, 12, 16), 3, True), ("resnet50", (5, 6, 7, 8), 2, False)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(6); net = create_model(name, num_classes=4, stem="imagenet", widths=widths, in_channels=channels).train(mode)
+            for m in net.modules():
+                if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(std=0.2); m.weight.data.uniform_(0.5, 1.5)
+        case = f"a {name} in {'training' if mode else 'evaluation'} mode whose first convolution has {channels} input channels and {net.conv1.out_channels} filters"
         before = copy.deepcopy(net)
         _stem(is_module(call(yours, net, case=case, allow=("changes",)), case), before, case)
 
@@ -42,6 +45,8 @@ def _stem(net: nn.Module, before: nn.Module, case: str) -> None:
     if conv.bias is not None: raise Wrong(f"For {case}: `conv1` has a bias. BatchNorm follows and subtracts it again with the mean; `bias=False`.")
     for what in ("in_channels", "out_channels"): same(getattr(conv, what), getattr(before.conv1, what), case=case, what=f"`conv1.{what}`")
     w = conv.weight.detach()
+    if w.shape[2:] != (3, 3): raise Wrong(f"For {case}: `conv1` says that its kernel is 3 x 3, and its weight has the shape {tuple(w.shape)}: only the settings of the old one were changed. Make a new `nn.Conv2d`.")
+    if torch.equal(w, before.conv1.weight[:, :, 2:5, 2:5]): raise Wrong(f"For {case}: `conv1` has the middle of the old filters. Cut out of 7 x 7 they are no filters any more; leave the new ones as PyTorch initialises them.")
     if not w.isfinite().all() or w.std() < 1e-4: raise Wrong(f"For {case}: the weights of `conv1` are all alike or not finite. Filters that begin alike learn alike; leave them as PyTorch initialises them.")
     z = torch.randn(1, w.shape[0], 6, 5)
     if not isinstance(getattr(net, "maxpool", None), nn.Module): raise Wrong(f"For {case}: there is no `maxpool` any more, and the network's `forward` calls it. Put a module in its place that gives back what it gets.")
@@ -55,6 +60,8 @@ def _rest(net: nn.Module, before: nn.Module, case: str) -> None:
     "Everything besides the stem is as it was, and the maps have the right size"
     old, new = ({k: v for k, v in m.state_dict().items() if not k.startswith("conv1.")} for m in (before, net))
     same(set(new), set(old), case=case, what="the set of the other weights' names")
+    if changed := [k for k in old if old[k].dtype != new[k].dtype]: raise Wrong(f"For {case}: `{changed[0]}` is {str(new[changed[0]].dtype).removeprefix('torch.')}, and it was {str(old[changed[0]].dtype).removeprefix('torch.')}.")
+    if frozen := [k for k, p in net.named_parameters() if not p.requires_grad]: raise Wrong(f"For {case}: `requires_grad` of `{frozen[0]}` was switched off; it could not be trained any more.")
     if changed := [k for k in old if old[k].shape != new[k].shape or not torch.equal(old[k], new[k])]: raise Wrong(f"For {case}: `{changed[0]}` is not what it was. Only the stem is to be exchanged; a network that was built anew has lost all that it had learned.")
     if net.training != before.training or any(m.training != before.training for n, m in net.named_modules() if n.startswith(("layer", "bn1"))): raise Wrong(f"For {case}: the network came in {'training' if before.training else 'evaluation'} mode, and now part of it is in the other.")
     with torch.no_grad(), capture(net, ["maxpool", "layer4"]) as kept: net.eval()(torch.randn(2, before.conv1.in_channels, 32, 32))
@@ -74,18 +81,22 @@ def _live(k: int, h: int, w: int) -> int:
     "Offsets from -(h - 1) to h - 1 can meet a place, and the kernel has those from -(k - 1) / 2 to (k - 1) / 2. Count what both allow, for rows and for columns, and multiply."))
 def live_weights(yours):
     "You can see on paper that a network is too large for its pictures."
-    for k, h, w in ((3, 1, 1), (3, 2, 2), (7, 2, 3), (3, 1, 2), (5, 3, 1), (1, 4, 4), (7, 14, 9), (9, 4, 2)):
+    for k, h, w in ((9, 3, 4), (3, 1, 1), (3, 2, 2), (3, 6, 1), (7, 2, 3), (3, 1, 2), (5, 3, 1), (1, 4, 4), (7, 14, 9), (9, 4, 2)):
         case = f"a kernel of {k} x {k} on a map of {h} x {w}"
         want = _live(k, h, w)
-        same(call(yours, k, h, w, case=case), want, case=case, what="the number of live weights", mistakes={
+        got = call(yours, k, h, w, case=case)
+        if isinstance(got, float): raise Wrong(f"For {case}: weights are counted in whole numbers (`int`); {got!r} is a float.")
+        same(got, want, case=case, what="the number of live weights", mistakes={
             f"{min(k, h) * min(k, w)} would be right if the kernel lay still. It moves over the map, and at the other end of the map other weights meet a place.": min(k, h) * min(k, w),
+            "the kernel and the map were compared as areas. Each side has its own limit: count rows and columns apart, then multiply.": min(k * k, (2 * h - 1) * (2 * w - 1)),
             f"{k * k} counts all weights. Some of them only ever lie on the padding.": k * k,
             "only the middle was counted. On a map with two places side by side the neighbour is met, too.": 1,
             "these are the dead ones; the live ones are asked for.": k * k - want,
             "rows and columns were confused: each side has its own limit.": min(k, 2 * h - 1) ** 2,
             "rows and columns were confused, and each side has its own limit.": min(k, 2 * w - 1) ** 2,
             "the limit along a side is not the size of the map plus one: offsets run from -(h - 1) to h - 1.": min(k, h + 1) * min(k, w + 1),
-            "a weight h places beside the middle already lies outside, on every place: offsets run from -(h - 1) to h - 1.": min(k, 2 * h + 1) * min(k, 2 * w + 1)})
+            "a weight h places beside the middle already lies outside, on every place: offsets run from -(h - 1) to h - 1.": min(k, 2 * h + 1) * min(k, 2 * w + 1),
+            "the offsets from -(h - 1) to h - 1 are one fewer than that: the middle counts once.": min(k, 2 * h) * min(k, 2 * w)})
 
 # %% ../../nbs/lib/checks/06_resnet50_cifar10.ipynb #c008
 @exercise(minutes=15, difficulty=2, hints=(
@@ -105,11 +116,12 @@ def equal_time(yours):
         f"epoch {n + 1} had begun at that moment, and was not over.": n + 1,
         f"{n - 1} is the position in the list, which begins with 0; the column `epoch` begins with 1.": n - 1})
     ask = lambda key, want, mistakes, atol=6e-4: _figure(yours[key], key, want, case, mistakes, atol)
-    ask("small", accuracy[n - 1], {"that is its first epoch: equal looks, not equal time.": accuracy[0], "that is its last epoch, long after.": accuracy[-1], "that is the epoch after; it was not over yet.": accuracy[n], "that is the epoch before. A list begins with 0, and the epochs with 1.": accuracy[n - 2]})
+    ask("small", accuracy[n - 1], {"that is ResNet-50's accuracy.": large[0]["train_accuracy"], "that is its first epoch: equal looks, not equal time.": accuracy[0], "that is its last epoch, long after.": accuracy[-1], "that is the epoch after; it was not over yet.": accuracy[n], "that is the epoch before. A list begins with 0, and the epochs with 1.": accuracy[n - 2]})
     ask("large", large[0]["train_accuracy"], {"that is its accuracy on test, from the record; the history's training accuracy is asked for, as for the other network.": 0.4588, "that is its top-5 accuracy.": large[0]["train_top5"]})
     mean = float(ends[-1]) / len(small)
     ask("slower", limit / mean, {"one epoch was compared with all 36 of ResNet-20. Take the mean of its epochs.": limit / float(ends[-1]), "it is the other way round: ResNet-50's time over ResNet-20's.": mean / limit,
-                                 "that is in seconds; how many *times* as long is asked.": limit - mean, "ResNet-20's first epoch alone was taken; the mean over all is asked for.": limit / small[0]["seconds"]}, 0.06)
+                                 "that is in seconds; how many *times* as long is asked.": limit - mean, "that is ResNet-50's time in seconds; how many *times* as long is asked.": limit,
+                                 "ResNet-20's first epoch alone was taken; the mean over all is asked for.": limit / small[0]["seconds"]}, 0.06)
     if answered(yours["worse"], bool): raise Wrong("ResNet-50 was given one epoch, and a schedule of one epoch. That it is far behind after this time shows what this time can buy, and nothing about where it would end. Whoever compares the ends has to wait for both.")
 
 # %% ../../nbs/lib/checks/06_resnet50_cifar10.ipynb #c009
@@ -117,4 +129,4 @@ def _figure(value, key: str, want: float, case: str, mistakes: dict, atol: float
     "One number of the two curves"
     got = answered(value, float)
     if key in ("small", "large") and 1 < got <= 100: raise Wrong(f"{key!r} should be from 0 to 1; {got:g} looks like per cent.")
-    close(got, want, case=case, what=repr(key), atol=atol, rtol=0, secret=True, mistakes=mistakes)
+    close(got, want, case=case, what=repr(key), atol=atol, rtol=0, secret=True, mistakes={f"{key!r}: {sentence}": v for sentence, v in mistakes.items()})

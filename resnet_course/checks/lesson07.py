@@ -24,15 +24,18 @@ def strict(yours):
     defaults = dict(epochs=10, lr=0.1, weight_decay=0.0)
     for values in ({}, dict(lr=0.05), dict(epochs=3, weight_decay=5e-4), dict(lr=1, weight_decay=0), dict(weight_decay=2, epochs=1, lr=1e-3)):
         case = f"the settings {values}"
-        got = call(yours, dict(values), case=case)
+        try: got = call(yours, dict(values), case=case)
+        except Wrong as e:
+            if isinstance(e.__context__, ValueError): raise Wrong(f"{e} These settings are in order, and a whole number counts for lr and weight_decay.") from None
+            raise
         if not isinstance(got, dict): raise Wrong(f"For {case}: a dict is wanted, and this is a {type(got).__name__}.")
         same(got, {**defaults, **values}, case=case, what="the complete settings")
     given = dict(lr=0.2)
     if call(yours, given, case="the settings {'lr': 0.2}") is given: raise Wrong("For the settings {'lr': 0.2}: the dict that came in was handed back. Return a new one, or whoever changes the settings changes the file's values.")
     for typo, near in (("weight_dacay", "weight_decay"), ("epoch", "epochs"), ("LR", None), ("learning_rate", None)): _unread(yours, {typo: 0.5 if typo != "epoch" else 5}, typo, near)
     _unread(yours, dict(epochs=5, lr=0.1, weight_decy=1e-4), "weight_decy", "weight_decay")
-    bad = [("epochs", v) for v in ("6", True, 0, -3, 2.5, 2.0, None)] + [("lr", v) for v in ("1e-3", "0.1", True, 0, -0.05, float("nan"), float("inf"), None)]
-    for key, value in bad + [("weight_decay", v) for v in ("0", False, -1e-4, float("nan"), [0.1])]: _unfit(yours, key, value)
+    bad = [("epochs", v) for v in ("6", True, 0, -3, 2.5, 2.0, float("nan"), float("inf"), None)] + [("lr", v) for v in ("1e-3", "0.1", True, 0, -0.05, float("nan"), float("inf"), None)]
+    for key, value in bad + [("weight_decay", v) for v in ("0", False, -1e-4, float("nan"), float("inf"), None, [0.1])]: _unfit(yours, key, value)
 
 # %% ../../nbs/lib/checks/07_experiments.ipynb #c005
 def _message(yours, values: dict, case: str, otherwise: str) -> str:
@@ -54,7 +57,8 @@ def _unread(yours, values: dict, typo: str, near: str | None) -> None:
 def _unfit(yours, key: str, value) -> None:
     "A value that may not be has to be refused, with its key"
     why = ("A text is not a number; turned into one quietly, it hides a mistake in the file." if isinstance(value, str) else "A truth value is not a number, though Python counts `True` as 1; ask for `bool` first." if isinstance(value, bool)
-           else "Cut to a whole number, it is another setting than the file's." if isinstance(value, float) and key == "epochs" else "Every comparison with NaN is false; ask `math.isfinite`." if value != value else "Such a value cannot be meant.")
+           else "Every comparison with NaN is false; ask `math.isfinite`." if value != value
+           else "It is a float as it was written, and `epochs` takes whole numbers alone." if value == 2.0 and key == "epochs" else "Cut to a whole number, it is another setting than the file's." if isinstance(value, float) and key == "epochs" and value < 9 else "Such a value cannot be meant.")
     said = _message(yours, {key: value}, f"the settings {{{key!r}: {value!r}}}", why)
     if key not in said: raise Wrong(f"For the settings {{{key!r}: {value!r}}}: the message has to name the key; it says {said!r}.")
 
@@ -69,7 +73,10 @@ def _doubt() -> tuple[dict, dict]:
     ends = {"this is the interval of two networks that answered about *different* pictures. They answered about the same ones: use the difference on each picture (paired), as `bootstrap_interval(..., other=...)` does.": 1.96 * apart,
             "this is the interval of one network's accuracy, moved to the gap. The doubt about the *difference* is wanted.": 1.96 * one,
             "this is one standard error to each side, which covers 68 %. For 95 % take 1.96 of them.": error}
-    return right, dict(ends=ends, v=v)
+    whole = {"this is the interval of one network's accuracy. The doubt about the *gap* is wanted.": [100 * float(p.mean()) + s * 1.96 * 100 * float((p.var() / n) ** 0.5) for p in (a, b) for s in (-1, 1)],
+             "this is the distance between the gap and an end of the interval. The end itself is wanted.": [1.96 * error],
+             "this is the standard deviation of the differences on single pictures. The gap is their mean: divide by the root of 10,000.": [gap + s * f * 100 * error for s in (-1, 1) for f in (1, 1.96)]}
+    return right, dict(ends=ends, whole=whole, v=v)
 
 # %% ../../nbs/lib/checks/07_experiments.ipynb #c008
 @exercise(minutes=30, difficulty=3, hints=(
@@ -85,6 +92,8 @@ def half_a_point(yours):
         if abs(got[key] * 100 - want) < 0.02 + 0.002 * abs(want) and abs(want) > 0.05: raise Wrong(f"For the half point: {key!r} looks like a share ({got[key]:.3g}). Points are wanted: multiply by 100.")
     case, points = "the half point", "a value in points"
     close(got["gap"], right["gap"], case=case, what=f"'gap', {points},", atol=0.011, mistakes={"'gap' has the wrong sign: it is ResNet-32 minus ResNet-20.": -right["gap"]})
+    for sentence, values in wrong["whole"].items():
+        if any(abs(got["high"] - v) < 0.2 and abs(v - right["high"]) > 0.2 for v in values): raise Wrong(f"For the half point: 'high': {sentence}")
     if got["low"] > got["high"]: raise Wrong("For the half point: 'low' is larger than 'high'.")
     for key, sign in (("low", -1), ("high", 1)):
         close(got[key], right[key], case=case, what=f"{key!r}, {points},", atol=0.2, secret=True, mistakes={f"{key!r}: {sentence}": right["gap"] + sign * half for sentence, half in wrong["ends"].items()})
@@ -124,24 +133,30 @@ def objections(yours):
         a, b = copy.deepcopy(base), copy.deepcopy(base); change(a)
         _asked(yours, a, b, f"a record {what} and one with")
         change(b); _asked(yours, a, b, f"two records {what}")
-    single = copy.deepcopy(base); single["per_seed"] = single["per_seed"][:1]; single["seeds"] = single["seeds"][:1]
-    _asked(yours, single, base, "one seed against five")
     longer = copy.deepcopy(base); longer["data"]["train"] //= 2; [s.update(epochs=30) for s in longer["per_seed"]]
     _asked(yours, base, longer, "15 epochs of 1,000 pictures against 30 of 500")
     other = copy.deepcopy(base); other["data"]["test"] -= 1
     _asked(yours, base, other, "two records of which one has a test picture less")
+    for n in (1, 2):
+        few = copy.deepcopy(base); few["per_seed"] = few["per_seed"][:n]; few["seeds"] = few["seeds"][:n]
+        _asked(yours, few, base, f"{n} seed{'s' if n > 1 else ''} against five")
+    for one, two in ((20, 22), (22, 20), (19, 21)):
+        a, b = copy.deepcopy(base), copy.deepcopy(base); [s.update(epochs=n) for r, n in ((a, one), (b, two)) for s in r["per_seed"]]
+        _asked(yours, a, b, f"{one} epochs against {two} on the same pictures")
+    uneven = copy.deepcopy(base); [s.update(epochs=n) for s, n in zip(uneven["per_seed"], (15, 25, 25, 25, 25))]
+    _asked(yours, uneven, base, "seeds that ended after 15, 25, 25, 25 and 25 epochs against five of 15")
     for epochs in (14, 16, 17): near = copy.deepcopy(base); [s.update(epochs=epochs) for s in near["per_seed"]]; _asked(yours, base, near, f"15 epochs against {epochs} on the same pictures")
 
 # %% ../../nbs/lib/checks/07_experiments.ipynb #c011
-def _objections(a: dict, b: dict, planned: bool = False, epochs_alone: bool = False, no_print: bool = False, either: bool = True, absent: bool = True) -> set[str]:
+def _objections(a: dict, b: dict, planned: bool = False, epochs_alone: bool = False, no_print: bool = False, either: bool = True, share=lambda one, two: max(one, two) > 1.1 * min(one, two), pictures_alone: bool = False, first: bool = False, total: bool = False) -> set[str]:
     "The objections, or what a mistake makes of them"
     def looks(r):
-        epochs = r["config"]["training"]["epochs"] if planned else float(np.mean([s["epochs"] for s in r["per_seed"]]))
-        return epochs * (1 if epochs_alone else r["data"]["train"])
+        epochs = r["config"]["training"]["epochs"] if planned else float((sum if total else np.mean)([s["epochs"] for s in r["per_seed"][:1 if first else None]]))
+        return (1 if pictures_alone else epochs) * (1 if epochs_alone else r["data"]["train"])
 
     one, two = (r["data"].get("fingerprint") for r in (a, b)); few = [len(r["per_seed"]) < 2 for r in (a, b)]
     data = one != two if no_print else one != two or not one or not two
-    tests = dict(data=data, seeds=any(few) if either else all(few), looks=max(looks(a), looks(b)) > 1.1 * min(looks(a), looks(b)), test=a["data"]["test"] != b["data"]["test"])
+    tests = dict(data=data, seeds=any(few) if either else all(few), looks=share(looks(a), looks(b)), test=a["data"]["test"] != b["data"]["test"])
     return {k for k, v in tests.items() if v}
 
 def _asked(yours, a: dict, b: dict, case: str) -> None:
@@ -149,7 +164,14 @@ def _asked(yours, a: dict, b: dict, case: str) -> None:
     got = call(yours, copy.deepcopy(a), copy.deepcopy(b), case=case)
     if isinstance(got, dict) or not isinstance(got, (set, frozenset, list, tuple)): raise Wrong(f"For {case}: a set of words is wanted; this is a {type(got).__name__}.")
     same(set(got), _objections(a, b), case=case, what="the set of objections", mistakes={
+        "exactly 1.1 times the smaller is still allowed: the objection begins above.": lambda: _objections(a, b, share=lambda one, two: max(one, two) > 1.0999 * min(one, two)),
+        "a tenth of the larger was allowed. The larger may be 1.1 times the *smaller*.": lambda: _objections(a, b, share=lambda one, two: abs(one - two) > 0.1 * max(one, two)),
+        "the first seed's epochs were taken for all. Seeds may end after different numbers of epochs; take the mean.": lambda: _objections(a, b, first=True),
+        "the epochs of all seeds were added up. More seeds are not a longer training; take the mean.": lambda: _objections(a, b, total=True),
         "the epochs were read from the configuration, which says how many were *asked for*. Early stopping ended some of these runs before; `per_seed` says how many were trained.": lambda: _objections(a, b, planned=True),
         "epochs alone were compared. An epoch of 500 pictures is not one of 2,500; multiply by the training pictures.": lambda: _objections(a, b, epochs_alone=True),
+        "'looks' depends on the order of the two records. Compare the larger number with the smaller.": lambda: _objections(a, b, share=lambda one, two: one > 1.1 * two),
+        "training pictures alone were compared. How often each was shown counts, too: multiply by the epochs.": lambda: _objections(a, b, pictures_alone=True),
+        "any difference in looks became an objection. Up to a tenth is allowed.": lambda: _objections(a, b, share=lambda one, two: one != two),
         "`None == None`: two records without a fingerprint pass as the same data. Data that nobody can identify are not the same.": lambda: _objections(a, b, no_print=True),
         "'seeds' is missing: one of the two has a single seed, and that is enough for the objection.": lambda: _objections(a, b, either=False)})

@@ -24,13 +24,15 @@ def _on_the_full_split() -> tuple[dict, dict]:
     return right, dict(
         always_dog={"one half would be right if half of the pictures were cats; a third are. Guessing the commoner class gets that class's share.": 0.5,
                     "that is the dogs' share in the subset that was measured, not in the full test split.": float(m[1].sum() / m.sum()), "that is the share of cats, so of whoever always answers cat.": cats / n},
-        always_dog_balanced={"that is its plain accuracy. Its recall is 1 for dogs and 0 for cats; balanced accuracy is the mean of these two.": dogs / n},
+        always_dog_balanced={"all dogs are found, and a recall of 1 stands in the mean. It cannot be 0.": 0.0, "that is its plain accuracy. Its recall is 1 for dogs and 0 for cats; balanced accuracy is the mean of these two.": dogs / n},
         accuracy={"that is the accuracy on the subset, where the share of cats is another. Weigh the two recalls with the full split's numbers.": here,
                   "that is the mean of the recalls, which weighs both classes alike; the full split has twice as many dogs.": mean,
+                  "that weighs shares of columns (precisions). True classes are the rows: divide by their sums.": float(m[0, 0] / m[:, 0].sum() * cats + m[1, 1] / m[:, 1].sum() * dogs) / n,
                   "the weights are swapped: there are 1,183 cats and 2,486 dogs.": float(cat * dogs + dog * cats) / n},
         balanced={"that is the plain accuracy on the full split. The balanced one does not ask how many there are of each class.": float(cat * cats + dog * dogs) / n, "that is the plain accuracy on the subset.": here},
         cat_precision={"that is the precision on the subset. With twice as many dogs as cats there are more dogs to be mistaken for a cat, so it falls.": float(m[0, 0] / m[:, 0].sum()),
                        "that is the recall of cats: the share of the cats that are found. Asked is the share of cats among those called cat.": float(cat),
+                       "that is the precision of dog.": float(dog * dogs / (dog * dogs + (1 - cat) * cats)),
                        "that is as if there were as many cats as dogs.": float(cat / (cat + 1 - dog))})
 
 # %% ../../nbs/lib/checks/08_resnet101_pets.ipynb #c005
@@ -45,6 +47,7 @@ def other_pictures(yours):
     for key, want in right.items():
         got = answered(yours[key], float)
         if 1 < got <= 100: raise Wrong(f"{key!r} should be a number from 0 to 1; {got:g} looks like per cent.")
+        if 6e-5 < abs(got - want) < 6e-3 and got in (round(want, 2), round(want, 3)): raise Wrong(f"{key!r} is right as far as it goes; {got:g} is rounded to fewer than four places.")
         close(got, want, case=f"the full test split, {key!r}", what="the figure", atol=6e-5, rtol=0, secret=True, mistakes=wrong[key])
 
 # %% ../../nbs/lib/checks/08_resnet101_pets.ipynb #c007
@@ -66,6 +69,11 @@ def _best(scores: np.ndarray, targets: np.ndarray, goal=_balanced) -> list[float
     values = {float(t): goal(t, scores, targets) for t in np.unique(scores)}
     return [t for t, v in values.items() if v >= max(values.values()) - 1e-12]
 
+def _precision(threshold, scores, targets):
+    "Mean of the two classes' precisions; 0 for a class that is never answered"
+    said = scores >= threshold
+    return float(np.mean([(targets[said == c] == c).mean() if (said == c).any() else 0 for c in (0, 1)]))
+
 def _accuracy(threshold, scores, targets): return float(((scores >= threshold) == targets).mean())
 
 # %% ../../nbs/lib/checks/08_resnet101_pets.ipynb #c008
@@ -76,13 +84,15 @@ def _accuracy(threshold, scores, targets): return float(((scores >= threshold) =
 def threshold(yours):
     "Your thresholds are chosen where one may choose, and your test figures are those that others will find again."
     for seed, n, m, shift in ((26, 60, 80, 0.15), (2, 41, 37, -0.12), (3, 200, 150, 0.1), (4, 5, 4, 0.2)):
-        val, test = _splits(seed, n, m, shift); case = f"{n} pictures of validation and {m} of test, seven in ten of class 1"
+        val, test = _splits(seed, n, m, shift); test = test[0] + (0.003 if n == 200 else 0), test[1]; case = f"{n} pictures of validation and {m} of test, seven in ten of class 1"
         got = call(yours, val, test, case=case)
         if not isinstance(got, (tuple, list)) or len(got) != 2: raise Wrong(f"For {case}: a pair (threshold, balanced accuracy) is wanted; this is {got!r}.")
         t, figure = answered(got[0], float), answered(got[1], float)
+        if abs(_balanced(figure, *test) - t) < 1e-6 and not (abs(val[0] - t) < 1e-9).any(): raise Wrong(f"For {case}: the pair stands the other way round: the threshold comes first, then the balanced accuracy.")
         _threshold_of(t, val, test, case); real = _balanced(t, *test); above = lambda t, s, y: _balanced(np.nextafter(t, 2), s, y)
         close(figure, real, case=case, what=f"the balanced accuracy on test at {t:g}", atol=1e-6, mistakes={
             "the figure is that of validation. The choice was made there, so it flatters; report what test says.": _balanced(t, *val), "the figure is plain accuracy; the mean of the two recalls is wanted.": _accuracy(t, *test),
+            "the figure is the mean of the precisions. The share of each *true* class that is found (recall) is wanted.": _precision(t, *test),
             "a score equal to the threshold counts as class 1: `>=`, not `>`.": above(t, *test), "the figure is the best that *any* threshold gives on test. It was chosen there.": max(_balanced(s, *test) for s in test[0])})
 
 # %% ../../nbs/lib/checks/08_resnet101_pets.ipynb #c009

@@ -22,11 +22,12 @@ from ..training import evaluation_mode
 # %% ../../nbs/lib/checks/09_looking_inside.ipynb #c005
 def _as_before(net: nn.Module, x: Tensor) -> dict:
     "What a function that looks must leave alone"
-    return dict(modes=[m.training for m in net.modules()], state={k: v.clone() for k, v in net.state_dict().items()})
+    return dict(hooks=hook_count(net), modes=[m.training for m in net.modules()], state={k: v.clone() for k, v in net.state_dict().items()})
 
 def _left_alone(net: nn.Module, before: dict, case: str) -> None:
     "Refuse a network in which hooks, modes, statistics or gradients are not what they were"
-    if n := hook_count(net): raise Wrong(f"For {case}: {n} hook{'s stay' if n > 1 else ' stays'} in the network afterwards and would run in every later pass. Remove them in a `finally`.")
+    if (n := hook_count(net) - before["hooks"]) < 0: raise Wrong(f"For {case}: a hook that somebody else had put into the network is gone. Remove your own alone: each `register_forward_hook` gives a handle with `remove()`.")
+    if n: raise Wrong(f"For {case}: {n} hook{'s stay' if n > 1 else ' stays'} in the network afterwards and would run in every later pass. Remove your hooks in a `finally`.")
     modes = [m.training for m in net.modules()]
     if modes != before["modes"]:
         if all(modes): raise Wrong(f"For {case}: afterwards the whole network is in training mode. Parts of it were in evaluation mode before (frozen BatchNorms, say); remember the mode of each module and put it back.")
@@ -37,14 +38,23 @@ def _left_alone(net: nn.Module, before: dict, case: str) -> None:
     if touched := [k for k, p in net.named_parameters() if p.grad is not None]: raise Wrong(f"For {case}: a gradient of `{touched[0]}` was stored. Looking needs no backward pass.")
 
 # %% ../../nbs/lib/checks/09_looking_inside.ipynb #c006
+class _Counting(nn.Sequential):
+    "A network that counts its passes, those of its copies too"
+    passes = 0
+    def forward(self, x):
+        _Counting.passes += 1
+        return super().forward(x)
+
 def _theirs() -> nn.Module:
     "A small network of torchvision's parts, in which ReLU and addition work in place"
     down = nn.Sequential(nn.Conv2d(8, 12, 1, stride=2, bias=False), nn.BatchNorm2d(12))
-    return nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 8, 3, stride=2, padding=1), bn1=nn.BatchNorm2d(8), relu=nn.ReLU(inplace=True),
+    return _Counting(OrderedDict(conv1=nn.Conv2d(3, 8, 3, stride=2, padding=1), bn1=nn.BatchNorm2d(8), relu=nn.ReLU(inplace=True),
                                      layer1=nn.Sequential(BasicBlock(8, 8), BasicBlock(8, 8)), layer2=nn.Sequential(BasicBlock(8, 12, 2, down)),
                                      pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(12, 3)))
 
 # %% ../../nbs/lib/checks/09_looking_inside.ipynb #c007
+def _somebody_elses(module, args, out): "A hook that was there before"
+
 @exercise(minutes=30, difficulty=3, hints=(
     "A forward hook gets the module, its arguments and its answer. The answer that it gets is the very tensor with which the network goes on.",
     "Keep `out.detach().clone()`. Write down `m.training` of every module before, and put these back one by one.",
@@ -55,7 +65,7 @@ def overhear(yours):
     with torch.random.fork_rng(devices=[]): torch.manual_seed(9); net = _theirs().train()
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(std=0.2, generator=g); m.running_var.uniform_(0.5, 1.5, generator=g)
-    net.layer2.eval()
+    net.layer2.eval(); net.layer1.register_forward_hook(_somebody_elses)
     x = torch.randn(2, 3, 36, 44, generator=g)
     for layers, b in ((["bn1", "layer1.0.bn2", "layer2.0"], 2), (["layer1.1.bn1"], 1), (["fc", "layer2.0.downsample.0"], 2)):
         _heard(yours, net, x[:b], layers, f"a network of torchvision's blocks, {b} picture{'s' if b > 1 else ''} and the layers {', '.join(layers)}")
@@ -67,11 +77,14 @@ REFERENCE = "what you kept for {} was overwritten after the layer had returned i
 def _heard(yours, net: nn.Module, x: Tensor, layers: list[str], case: str) -> None:
     "One record: its names, its values, and the state of the network afterwards"
     with torch.no_grad(), evaluation_mode(net), capture(net, [*layers, "relu", "layer1.0", "layer1.1.relu"]) as want: net(x)
+    inputs = {"bn1": "conv1", "layer1.0.bn2": "layer1.0.conv2", "layer1.1.bn1": "layer1.1.conv1", "fc": "flat"}
+    with torch.no_grad(), evaluation_mode(net), capture(net, list(inputs.values())) as kept: net(x)
+    given = {name: kept[k] for name, k in inputs.items()}
     trained = copy.deepcopy(net).train()
     with torch.no_grad(), capture(trained, layers) as noisy: trained(x)
     parts = copy.deepcopy(net)
     with torch.no_grad(), capture(parts, layers) as mixed: parts(x)
-    before = _as_before(net, x)
+    before, _Counting.passes = _as_before(net, x), 0
     got = call(yours, net, x, list(layers), case=case)
     if not isinstance(got, dict): raise Wrong(f"For {case}: a dict from name to tensor is wanted; this is a {type(got).__name__}.")
     same(set(got), set(layers), case=case, what="the set of names in the dict")
@@ -80,6 +93,7 @@ def _heard(yours, net: nn.Module, x: Tensor, layers: list[str], case: str) -> No
         if isinstance(value, Tensor) and value.requires_grad: raise Wrong(f"For {case}: the record of {name} still carries its graph, and with it the memory of the whole pass. Detach it.")
         mistakes = {f"the values of {name} are those of training mode, in which BatchNorm uses the batch's own statistics. Call `eval()` before the pass.": noisy[name],
                     f"the values of {name} are those of the modes in which the network came. Call `eval()` on all of it before the pass.": mixed[name]}
+        if name in given: mistakes[f"this is what {name} was *given*; what it returned is wanted."] = given[name]
         if len(layers) > 1: mistakes[f"under the name {name} stands what {layers[-1]} returned. A function made in a loop sees the loop's last value; bind the name."] = want[layers[-1]]
         if name.endswith(("bn1", "bn2")):
             relu = {"bn1": "relu", "layer1.0.bn2": "layer1.0"}.get(name)
@@ -87,11 +101,12 @@ def _heard(yours, net: nn.Module, x: Tensor, layers: list[str], case: str) -> No
             mistakes[REFERENCE.format(name, "by the ReLU behind it" if name != "layer1.0.bn2" else "by the addition of the shortcut and the ReLU")] = after
         close(value, want[name], case=case, what=f"the record of {name}", rtol=1e-4, atol=1e-5, mistakes=mistakes)
     _left_alone(net, before, case)
+    if (n := _Counting.passes) != 1: raise Wrong(f"For {case}: the record is right, and {n} passes were made for it. One is enough for all layers: register every hook first.")
 
 # %% ../../nbs/lib/checks/09_looking_inside.ipynb #c009
 def _unheard(yours, net: nn.Module, x: Tensor) -> None:
     "Questions that cannot be answered, and what stays behind"
-    before, case = _as_before(net, x), "the layers bn1 and layr9, of which the second does not exist"
+    before, _Counting.passes, case = _as_before(net, x), 0, "the layers bn1 and layr9, of which the second does not exist"
     try: call(yours, net, x, ["bn1", "layr9"], case=case, allow=("None",))
     except Wrong as e:
         if not isinstance(e.__context__, (ValueError, LookupError, AttributeError)): raise
@@ -99,10 +114,12 @@ def _unheard(yours, net: nn.Module, x: Tensor) -> None:
         if "layr9" not in str(e.__context__): raise Wrong(f"For {case}: the error does not say which name is not there; it reads {str(e.__context__)!r}.") from None
     else: raise Wrong(f"For {case}: a `ValueError` should be raised. A record that silently lacks a layer is found out much later.")
     _left_alone(net, before, case)
+    if _Counting.passes: raise Wrong(f"For {case}: the pass was made before the names were looked at. Ask for them first: with a large network and a misspelt name one waits for nothing.")
     case = "pictures with four channels, at which the network itself raises an error"
     try: call(yours, net, torch.cat([x, x[:, :1]], 1), ["layer2", "bn1"], case=case, allow=("None",))
     except Wrong as e:
-        if not isinstance(e.__context__, RuntimeError): raise
+        if not isinstance(e.__context__, Exception): raise
+        if not isinstance(e.__context__, RuntimeError): raise Wrong(f"For {case}: the network's own error (a RuntimeError) should go through to the caller; this is {type(e.__context__).__name__}: {e.__context__}.") from None
     else: raise Wrong(f"For {case}: that error should go through to the caller, and nothing was raised.")
     _left_alone(net, before, case)
 
@@ -113,7 +130,7 @@ def _unheard(yours, net: nn.Module, x: Tensor) -> None:
     "A layer adds (kernel - 1) times the product of the strides *before* it; its own stride counts from the next layer on."))
 def receptive_field(yours):
     "You can say how far any chain of convolutions sees, before it is trained."
-    cases = ([(3, 1), (3, 1)], [(5, 2), (3, 1), (3, 2)], [(3, 2)], [(7, 2), (3, 2)], [(3, 2), (1, 1), (3, 1), (5, 2), (3, 1)], [(3, 3), (3, 2), (3, 1)], [])
+    cases = ([(3, 1), (3, 1)], [(5, 2), (3, 2), (7, 1)], [(5, 2), (3, 1), (3, 2)], [(3, 2)], [(7, 2), (3, 2)], [(3, 2), (1, 1), (3, 1), (5, 2), (3, 1)], [(3, 3), (3, 2), (3, 1)], [])
     for layers in cases: _one_field(yours, layers)
     stem, block = [(7, 2), (3, 2)], lambda s: [(3, s), (3, 1)]
     _one_field(yours, stem + block(1) + block(1) + 3 * (block(2) + block(1)), 435, "the kernels of ResNet-18")          # measured in lesson 09
@@ -124,14 +141,20 @@ def _one_field(yours, layers: list, want: int | None = None, case: str = "") -> 
     if want is None:
         net = nn.Sequential(*(nn.Conv2d(1, 1, k, s, padding=k // 2) for k, s in layers))
         want = measured_field(net, str(len(layers) - 1), size=96, channels=1) if layers else 1
-    wrong = {"no": lambda k, s, j: k - 1, "own": lambda k, s, j: (k - 1) * s, "early": lambda k, s, j: (k - 1) * j * s}
+    wrong = {"no": lambda k, s, j, last: k - 1, "own": lambda k, s, j, last: (k - 1) * s, "early": lambda k, s, j, last: (k - 1) * j * s, "last": lambda k, s, j, last: (k - 1) * last}
     fields = {}
     for name, step in wrong.items():
-        fields[name], jump = 1, 1
-        for k, s in layers: fields[name] += step(k, s, jump); jump *= s
-    same(call(yours, list(layers), case=case), want, case=case, what="the receptive field", mistakes={
+        fields[name], jump, last = 1, 1, 1
+        for k, s in layers: fields[name] += step(k, s, jump, last); jump *= s; last = s
+    turned = 1
+    for k, s in layers: turned = (turned - 1) * s + k           # this recursion begins with the last layer
+    got = call(yours, list(layers), case=case)
+    if isinstance(got, float): raise Wrong(f"For {case}: pixels are counted in whole numbers (`int`); {got!r} is a float.")
+    same(got, want, case=case, what="the receptive field", mistakes={
         f"{fields['early']} counts a layer's own stride for its own kernel. It reads a map whose places lie as far apart as the *earlier* strides say; its own counts from the next layer on.": fields["early"],
         f"{fields['no']} forgets the strides. Behind a stride of 2, a kernel's neighbours lie two pixels apart, and so it reaches twice as far.": fields["no"],
+        f"{fields['last']} takes the stride of the layer just before alone. The strides of *all* earlier layers multiply.": fields["last"],
+        f"{turned} is the field of the same layers in the opposite order. The list begins with the first layer.": turned,
         f"{fields['own']} takes each layer's own stride alone. The strides of all earlier layers multiply.": fields["own"]})
 
 # %% ../../nbs/lib/checks/09_looking_inside.ipynb #c012
@@ -145,6 +168,7 @@ def _six() -> tuple[nn.Module, list[Tensor]]:
         bn.weight.copy_(torch.tensor([1.0, 1, 1, 0, 0, 1])); bn.bias.copy_(torch.tensor([0.0, 0, 0, -1, 0, 0]))
     g = torch.Generator().manual_seed(4); batches = [torch.rand(b, 3, h, w, generator=g) for b, h, w in ((3, 5, 4), (2, 6, 7), (1, 5, 5))]
     for x in batches[1:]: x[:, 2] *= 0.4           # channel 2 answers in the first batch alone
+    batches[0][0, 2] *= 0.4                        # and not in its first picture
     batches[2][:, 0] *= 0.25                       # channel 0 is silent in the last
     batches[2][0, 1, 2, 3] = 3.0                   # channel 5 answers at one place of one picture
     net.train(); net[0].eval()
@@ -179,14 +203,16 @@ def _miscounts(answers, tops, louder, loud, which, zero) -> dict:
     training = "counted in training mode, in which BatchNorm centres each batch: channel 1, dead in use, comes alive. Count in evaluation mode"
     return {f"{training}.": which(louder.amax(0) <= 0),
             f"{training}; and look at all batches, not at the last one alone.": which(louder[-1] <= 0),
+            "`== 0` overlooks channel 1 and 3, which lie below zero everywhere: the ReLU behind the layer cuts them off all the same.": zero(answers),
             f"{training}; and `== 0` overlooks what lies below zero.": zero(loud),
             f"{training}; look at all batches; and `== 0` overlooks what lies below zero.": which((loud[-1] == 0).all(0).all(1).all(1)),
             "only the last batch was looked at. Channel 2 answers in the first.": which(tops[-1] <= 0),
             "only the first batch was looked at. A channel that answers anywhere is alive.": which(tops[0] <= 0),
             "a channel counts as dead if *some* batch leaves it silent. It is dead only if all do.": which(tops.amin(0) <= 0),
-            "`== 0` overlooks channel 1 and 3, which lie below zero everywhere: the ReLU behind the layer cuts them off all the same.": zero(answers),
             "what is below 0 counts, and what is exactly 0 does not; both are dead.": which(tops.amax(0) < 0),
             "the mean of a channel says little: channel 5 answers at one place of one picture, strongly, and is alive. Take the largest value.": which(mean <= 0),
+            "only the first picture of each batch was looked at. Channel 2 answers in the others.": which(torch.stack([a[0].amax((1, 2)) for a in answers]).amax(0) <= 0),
+            "a channel counts as dead if it is silent at *some* place. It is dead only if it is at every place of every picture.": which((torch.stack([a.amin((0, 2, 3)) for a in answers]) <= 0).all(0)),
             "these are the channels that are alive.": which(tops.amax(0) > 0)}
 
 def _alive(yours) -> None:
@@ -202,18 +228,25 @@ def _alive(yours) -> None:
         before = _as_before(net, x)
         same(call(yours, net, "layer2.0.bn1", [x], case=case), really, case=case, what="the dead channels")
         _left_alone(net, before, case)
+    net, x = _theirs().train(), torch.randn(2, 3, 20, 24, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(): bn = net.layer1[0].bn2; bn.weight.fill_(1); bn.weight[5] = 0; bn.bias[5] = -0.01
+    case, before = "`layer1.0.bn2` of torchvision's block, to whose answer the shortcut is added in place; channel 5 was killed", _as_before(net, x)
+    same(call(yours, net, "layer1.0.bn2", [x], case=case), [5], case=case, what="the dead channels", mistakes={
+        "the layer's answer was overwritten before you looked at it: the shortcut is added to it in place. Keep a copy, or the largest values at once.": []})
+    _left_alone(net, before, case)
 
 # %% ../../nbs/lib/checks/09_looking_inside.ipynb #c015
 @exercise(minutes=15, difficulty=2, hints=(
     "How many strides of 2 does condition 3 allow? Compute the field for two places where they could stand.",
     "A stride of 2 doubles the reach of every layer behind it, and of none before it.",
-    "All kernels have to be 3. Of the seven strides two are 2; they stand as early as condition 2 lets them."))
+    "A kernel of 1 sees nothing new, and one stride of 2 is not enough. Compute the field with two strides in the last two layers, then move them."))
 def plan(yours):
     "You can plan how far a network sees and how fine its last map is, before you spend an hour on training it."
     yours = answered(yours, (list, tuple))
     try: layers = [(answered(k, int), answered(s, int)) for k, s in yours]
     except (TypeError, ValueError): raise Wrong(f"A list of pairs (kernel, stride) is wanted, such as [(3, 1), (3, 2)]; yours is {yours!r}.") from None
     if len(layers) != 7: raise Wrong(f"Exactly seven layers are wanted; yours has {len(layers)}.")
+    if any(s == 3 for _, s in layers) and all(k in (1, 2) and s in (1, 3) for k, s in layers): raise Wrong("Every pair seems to stand the other way round: the kernel comes first, then the stride.")
     for i, (k, s) in enumerate(layers, 1):
         if k not in (1, 3): raise Wrong(f"Layer {i} has a kernel of {k}; 3 and 1 are allowed.")
         if s not in (1, 2): raise Wrong(f"Layer {i} has a stride of {s}; 1 and 2 are allowed.")

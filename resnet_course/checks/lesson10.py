@@ -41,6 +41,7 @@ def _refused(fn, *args, case: str, because: str) -> None:
     try: call(fn, *args, case=case, allow=("None",))
     except Wrong as e:
         if isinstance(e.__context__, ValueError): return
+        if isinstance(e.__context__, Exception): raise Wrong(f"{e} A `ValueError` is wanted here, so that whoever calls can tell a wrong question from a fault.") from None
         raise
     raise Wrong(f"For {case}: a `ValueError` should be raised, and the code returned something. {because}")
 
@@ -58,7 +59,11 @@ def _cam_mistakes(net, x, target, name) -> dict:
         return {IN_PLACE: cam_of(after, g2), IN_PLACE + " (Its gradient was right.)": cam_of(after, g)}
     return {
         "these are the sums before the ReLU. Negative values are evidence *against* the class; Grad-CAM keeps the positive part.": cam,
-        "the ReLU stands on the channels' weights. It belongs on the sum: a channel that speaks against the class must be able to lower it.": (w.relu() * a).sum(1).relu(),
+        "the ReLU came before the sum, on the channels or on their weights. It belongs on the sum: a channel that speaks against the class must be able to lower it.": (w * a).relu().sum(1),
+        "the ReLU came before the sum, on the channels' weights. It belongs on the sum: a channel that speaks against the class must be able to lower it.": (w.relu() * a).sum(1).relu(),
+        "negative gradients were cut off before their mean. They belong to it: what speaks against the class lowers a channel's weight.": (g.relu().mean((2, 3), keepdim=True) * a).sum(1).relu(),
+        "these are absolute values. A negative sum is evidence *against* the class; Grad-CAM cuts it off at 0.": cam.abs(),
+        "this is the mean over the channels. Grad-CAM is their sum: every value is K times too small.": right / a.shape[1],
         "the gradients were averaged over the batch, too. Each picture has weights of its own: take the mean over places, dimensions 2 and 3.": (g.mean((0, 2, 3), keepdim=True) * a).sum(1).relu(),
         "the gradients were averaged over the channels. The mean runs over the places, dimensions 2 and 3, and gives one weight per channel.": (g.mean(1, keepdim=True) * a).sum(1).relu(),
         "gradient and map meet place by place: that is HiResCAM. Grad-CAM takes the mean of the gradient over the places first.": (g * a).sum(1).relu(),
@@ -69,7 +74,8 @@ def _cam_mistakes(net, x, target, name) -> dict:
         "this explains the cross-entropy loss, which falls where the class gains; take the logit itself.": lambda: score(lambda out: -out.log_softmax(1)),
         "this explains the class that the network answers, not `target`.": lambda: grad_cam(net, x, None, name),
         "this explains the first picture's target for all.": lambda: grad_cam(net, x, int(target[0]), name),
-        "the score was averaged over the batch before the gradient, which makes every map B times weaker. Take the sum: pictures do not mix.": right / len(x), "each map was stretched to a largest value of 1. Then no evidence looks like strong evidence; return the raw values.": right / top.clamp(min=1e-12),
+        "the score was averaged over the batch before the gradient, which makes every map B times weaker. Take the sum: pictures do not mix.": right / len(x),
+        "each map was stretched to a largest value of 1. Then no evidence looks like strong evidence; return the raw values.": right / top.clamp(min=1e-12),
         "each map was stretched to a largest value of 1, and an empty map became 0 / 0. Return the raw values: no evidence must look like none.": right / top,
         "each map was stretched from 0 to 1. Then no evidence looks like strong evidence; return the raw values.": (right - right.amin((1, 2), keepdim=True)) / (top - right.amin((1, 2), keepdim=True)).clamp(min=1e-12),
         "each sum was stretched from 0 to 1, evidence against the class included. Cut at 0, and return the raw values.": (cam - low) / (cam.amax((1, 2), keepdim=True) - low).clamp(min=1e-12),
@@ -92,6 +98,7 @@ def gradcam(yours):
         target = order[torch.arange(b), -1 - torch.arange(1, b + 1) % order.shape[1]]            # not the answers, and not all one class
         for name in names: _one_map(yours, net, x, target, name, case.format(f"layer `{name}`"))
     net, x = _net(small, 0), torch.randn(2, 3, 4, 4, generator=g)
+    _one_map(yours, net, torch.randn(2, 3, 4, 12, generator=g), torch.tensor([0, 3]), "layer3", "a layer whose answer is one row of three places (not a single place)")
     _refused(yours, net, x, torch.tensor([0, 3]), net.layer3, case="a layer whose answer has one place", because="Enlarged, a map of 1 x 1 colours the whole picture alike and says nothing about where.")
     if n := hook_count(net): raise Wrong(f"When your function refuses a map of one place, {n} hook stays in the network. Remove it in a `finally`.")
 
@@ -106,20 +113,21 @@ def _one_map(yours, net: nn.Module, x: Tensor, target: Tensor, name: str, case: 
     except Wrong as e:
         if isinstance(e.__context__, RuntimeError) and "inplace" in str(e.__context__): raise Wrong(f"{e} This is the ReLU behind the layer, which works in place. Let the hook return `out.clone()`.") from None
         raise
+    if any(m.training for m in net.modules()): raise Wrong(f"For {case}: the network came in evaluation mode and is left in training mode. A pass in it also moves the running statistics.")
+    if isinstance(got, Tensor) and got.shape == (len(x), *x.shape[2:]) != want.shape: raise Wrong(f"For {case}: the maps were enlarged to the size of the pictures. Return them raw, at the size of the layer's answer, {tuple(want.shape[1:])}.")
     if isinstance(got, Tensor) and got.requires_grad: raise Wrong(f"For {case}: the result still carries its graph, and with it the whole pass. Return it after `.detach()`.")
     ask = lambda **k: close(got, want, case=case, what="the map", rtol=1e-3, atol=1e-6, **k)
     try: ask()
     except Wrong: ask(mistakes=_cam_mistakes(net, x, target, name))
     if n := hook_count(net): raise Wrong(f"For {case}: the maps are right, but {n} hook{'s stay' if n > 1 else ' stays'} in the network. It would run in every later pass; remove it in a `finally`.")
     grads = [k for k, p in net.named_parameters() if p.grad is not None and k != "fc.bias"]
-    if grads or not torch.equal(net.fc.bias.grad, torch.full_like(net.fc.bias, 0.5)):
+    if grads or net.fc.bias.grad is None or not torch.equal(net.fc.bias.grad, torch.full_like(net.fc.bias, 0.5)):
         raise Wrong(f"For {case}: the maps are right, but `.grad` of {grads[0] if grads else 'fc.bias'} was changed. In the middle of a training this spoils the next step. `torch.autograd.grad` gives a gradient without storing any.")
     _left_alone(net, before, case)
 
 # %% ../../nbs/lib/checks/10_gradcam.ipynb #c009
 def _left_alone(net: nn.Module, before: dict, case: str) -> None:
-    "Refuse a network that is no longer in evaluation mode, or no longer as it was"
-    if net.training or any(m.training for m in net.modules()): raise Wrong(f"For {case}: the network came in evaluation mode and is left in training mode.")
+    "Refuse a network that is no longer as it was"
     if changed := [k for k, v in net.state_dict().items() if not torch.equal(v, before[k])]: raise Wrong(f"For {case}: the network's `{changed[0]}` was changed.")
     if not all(p.requires_grad for p in net.parameters()): raise Wrong(f"For {case}: `requires_grad` of the weights was switched off and stays off; a training would no longer move them.")
 
@@ -142,6 +150,7 @@ def class_score(yours):
         "the softmax of a single number is always 1 and has no gradient: every map is empty.": torch.ones(3),
         "for target 0 the score has the wrong sign. Class 0 wins where the logit is *low*; with the logit as its score, its map is turned around.": one[:, 0],
         "the sign is turned around for both classes: class 1 lies above zero.": torch.tensor([-1.5, 0.7, -2.0]),
+        "these are absolute values. For target 0 the score is minus the logit, which may be negative.": one[:, 0].abs(),
         "for target 0 the score is 0, so its map is empty. What speaks for class 0 is minus the logit.": torch.tensor([1.5, 0.0, 0.0]),
         "these are probabilities (a sigmoid). They hardly move where the network is sure; take the logit with its sign.": torch.tensor([1.5, -0.7, 2.0]).sigmoid()})
     _score_of(yours, torch.tensor([[-0.3]]), torch.tensor([1]), torch.tensor([-0.3]), "one picture and one logit, target 1", {})
@@ -153,7 +162,10 @@ def class_score(yours):
 def _score_of(yours, logits: Tensor, target: Tensor, want: Tensor, case: str, mistakes: dict) -> None:
     "Values, and the gradient that reaches the logits"
     logits = logits.clone().requires_grad_()
-    got = call(yours, logits, target, case=case)
+    try: got = call(yours, logits, target, case=case)
+    except Wrong as e:
+        if isinstance(e.__context__, ValueError) and logits.shape[1] == 1: raise Wrong(f"{e} These targets are in order: one logit stands for two classes, 0 and 1.") from None
+        raise
     close(got, want, case=case, what="the score", mistakes=mistakes)
     if not got.requires_grad: raise Wrong(f"For {case}: the values are right, but no gradient reaches the logits, and Grad-CAM needs one. Were they detached?")
     slope = torch.zeros_like(logits)
@@ -161,6 +173,18 @@ def _score_of(yours, logits: Tensor, target: Tensor, want: Tensor, case: str, mi
     close(torch.autograd.grad(got.sum(), logits)[0], slope, case=case, what="the gradient of the scores with respect to the logits")
 
 # %% ../../nbs/lib/checks/10_gradcam.ipynb #c013
+def _asked(yours, explain, net: nn.Module, x: Tensor, target: Tensor, case: str):
+    "The learner's number for an explanation of our own, which also answers for single pictures, and notes what it is asked"
+    asked = []
+    def honest(m, xs, ts):
+        rows = [int((x - one).abs().flatten(1).sum(1).argmin()) for one in xs]
+        asked.append(torch.equal(xs, x[rows]) and torch.equal(ts.view(-1), target[rows]))
+        return explain(m, x, target)[rows]
+    got = call(yours, honest, net, x, target, case=case)
+    if not asked: raise Wrong(f"For {case}: `explain` was never called. It is an argument: ask it, whatever it is.")
+    if not all(asked): raise Wrong(f"For {case}: the two maps are not about the same pictures and target classes. Ask both networks the same question; what the copy answers does not matter.")
+    return got
+
 @exercise(minutes=25, difficulty=3, hints=(
     "Two calls of `explain`: one with `model`, one with a copy that has forgotten what it knew.",
     "`rank_correlation(a, b)` gives one number per picture, and nan where a map is constant. A plain mean over numbers with a nan is nan.",
@@ -173,19 +197,21 @@ def survival(yours):
     ramp = torch.linspace(-1, 1, 12).view(1, 3, 4).repeat(2, 1, 1)
     kept = {k: v.clone() for k, v in net.state_dict().items()}
     alike = lambda m, part: all(torch.equal(v, kept[k]) for k, v in m.state_dict().items() if k.startswith(part))
-    ask = lambda explain, case: call(yours, explain, net, x, target, case=case)
+    ask = lambda explain, case: _asked(yours, explain, net, x, target, case)
     case = "a map that never asks the network"
     close(ask(lambda m, x, t: x.mean(1), case), 1.0, case=case, atol=1e-4, mistakes={"1 minus the correlation is returned. The number says how much survives: 1 is all of it.": 0.0})
     if not alike(net, ""): raise Wrong("The network that was handed in is no longer what it was: it was randomised itself. Work on a copy (`randomised` makes one), or the trained network is lost.")
     case, other = "a map that changes in part when the network is another", torch.tensor([1, 0, 2, 5, 4, 3, 6, 9, 8, 7, 11, 10.0]).view(1, 3, 4).repeat(2, 1, 1)
-    close(ask(lambda m, x, t: ramp if alike(m, "") else other, case), float(rank_correlation(ramp, other)[0]), case=case, atol=1e-4, mistakes={"nothing changed between the two maps. Is the second one that of a randomised copy?": 1.0})
+    close(ask(lambda m, x, t: ramp if alike(m, "") else other, case), float(rank_correlation(ramp, other)[0]), case=case, atol=1e-4, mistakes={
+        "this is the cosine of the two maps' values. The order of the places counts: take the correlation of the ranks.": float(torch.cosine_similarity(ramp[0].flatten(), other[0].flatten(), 0)),
+        "nothing changed between the two maps. Is the second one that of a randomised copy?": 1.0})
     case = "a map that turns around when the network is another"
     close(ask(lambda m, x, t: ramp if all(alike(m, k) for k in ("fc", "layer4")) else -ramp, case), -1.0, case=case, atol=1e-4, mistakes={
         "the sign was dropped. A map that turns around has not survived; -1 is expected.": 1.0})
     for part in ("fc", "layer4"):
         case = f"a map that depends on `{part}` alone"
         close(ask(lambda m, x, t, part=part: ramp if alike(m, part) else -ramp, case), -1.0, case=case, atol=1e-4, mistakes={f"it did not change, so `{part}` was not initialised anew in the copy.": 1.0})
-    for part in ("conv1", "layer1", "layer2", "layer3"):
+    for part in ("conv1", "bn1", "layer1", "layer2", "layer3"):
         case = f"a map that depends on `{part}` alone"
         close(ask(lambda m, x, t, part=part: ramp if alike(m, part) else -ramp, case), 1.0, case=case, atol=1e-4, mistakes={f"it changed, so `{part}` was initialised anew too. Only `layer4` and `fc` should forget.": -1.0})
     _ranks(ask, ramp, lambda m: alike(m, "fc"))
@@ -202,7 +228,13 @@ def _ranks(ask, ramp: Tensor, same_net) -> None:
     close(got, 1.0, case=case, atol=1e-4, mistakes={"the constant map counted as 0. It has no correlation; leave its picture out of the mean.": 0.5})
     case, scaled = "two maps of very different strength, of which one turns around", torch.stack([100 + ramp[0], ramp[1]])
     turned = torch.stack([100 + ramp[0], -ramp[1]])
-    close(ask(lambda m, x, t: scaled if same_net(m) else turned, case), 0.0, case=case, atol=1e-4, mistakes={"the absolute values were averaged. The sign stays: +1 and -1 make 0.": 1.0})
+    close(ask(lambda m, x, t: scaled if same_net(m) else turned, case), 0.0, case=case, atol=1e-4, mistakes={
+        "the absolute values were averaged. The sign stays: +1 and -1 make 0.": 1.0, "one picture decides (a median, or the last one). Take the mean over all: +1 and -1 make 0.": -1.0,
+        "the places of all pictures were put into one order. Each picture has an order of its own; take the mean of their correlations.": float(rank_correlation(scaled[None], turned[None])[0])})
+    case, spots, flat = "two maps in which many places are 0, as a ReLU leaves them", (ramp - 0.3).relu(), (0.2 - ramp).relu()
+    hasty = [v[0].flatten().argsort(stable=True).argsort().double() for v in (spots, flat)]
+    close(ask(lambda m, x, t: spots if same_net(m) else flat, case), float(rank_correlation(spots, flat)[0]), case=case, atol=1e-4, mistakes={
+        "equal values got different ranks, in the order in which they stand. Ties share the mean of their ranks, as in `scipy.stats.rankdata`.": float(torch.corrcoef(torch.stack(hasty))[0, 1])})
 
 # %% ../../nbs/lib/checks/10_gradcam.ipynb #c015
 @exercise(minutes=20, difficulty=2, hints=(
@@ -221,24 +253,31 @@ def stretched(yours):
         numbers[key] = answered(value, int)
     for sentence, counts in _counts_of_mistakes().items():
         if numbers == counts != facts: raise Wrong(f"All three numbers are what a famous mistake gives: {sentence}")
+    if numbers["weak"] == facts["weak"] - facts["empty"]: raise Wrong("'weak' leaves out the pictures whose other map is empty. Nothing is less than a tenth of something: the empty ones count.")
     for key, want in facts.items(): same(numbers[key], want, case="the 64 stored pictures", what=f"the number {key!r}", secret=True)
 
 # %% ../../nbs/lib/checks/10_gradcam.ipynb #c016
-def _counts(cut=True, stretch=False, bias_in_map=False, bias=True, flip=False) -> dict[str, int]:
+def _counts(cut=True, stretch=False, bias_in_map=False, bias=True, flip=False, mean=False, always=None) -> dict[str, int]:
     "The three numbers, as they are or as a mistake makes them"
     found = read_maps(experiments_dir() / "oxford_pets_binary_resnet101_ours")
     sums = torch.einsum("ck,nkhw->nchw", found.weight, found.maps) / found.maps[0, 0].numel()
     if bias_in_map: sums = sums + found.bias.view(1, -1, 1, 1)
     peaks = (sums.relu() if cut else sums).amax((2, 3))
-    if stretch: peaks = torch.ones_like(peaks)
+    if mean: peaks = sums.relu().mean((2, 3))
+    if stretch: peaks = torch.ones_like(peaks) if stretch == "all" else (peaks > 0).float()
     answer = (found.maps.mean((2, 3)) @ found.weight.T + (found.bias if bias else 0)).argmax(1)
     if flip: answer = 1 - answer
+    if always is not None: answer = torch.full_like(answer, always)
     own, other = peaks.gather(1, answer[:, None])[:, 0], peaks.gather(1, 1 - answer[:, None])[:, 0]
     return dict(empty=int((other == 0).sum()), weak=int((other < 0.1 * own).sum()), stronger=int((other > own).sum()))
 
 def _counts_of_mistakes() -> dict[str, dict]:
     return {"without the ReLU no map is ever empty. Negative sums are evidence against the class: cut them at 0.": _counts(cut=False),
-            "every map was stretched to a peak of 1 before they were compared. That is what this exercise is about: compare raw values.": _counts(stretch=True),
+            "every map was stretched to a peak of 1 before they were compared. That is what this exercise is about: compare raw values.": _counts(stretch="all"),
+            "every map that is not empty was stretched to a peak of 1 before they were compared. That is what this exercise is about: compare raw values.": _counts(stretch="some"),
+            "the mean over the places was taken, not the peak.": _counts(mean=True),
+            "class 0 was taken as the answer for all pictures. The answer is the class with the larger logit of each.": _counts(always=0),
+            "class 1 was taken as the answer for all pictures. The answer is the class with the larger logit of each.": _counts(always=1),
             "answer and other class are swapped.": _counts(flip=True),
             "the bias was added to the maps. It is the same at every place and says nothing about where.": _counts(bias_in_map=True),
             "the bias is missing in the logits that decide which class is the answer.": _counts(bias=False)}
