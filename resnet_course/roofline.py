@@ -112,7 +112,6 @@ def show_roofline(
     ax: Axes | None = None,
 ) -> Axes:
     "Layers under the roof that arithmetic and memory make, both axes logarithmic"
-    import matplotlib.pyplot as plt
     if ax is None: _, ax = plt.subplots(figsize=(7, 4))
     total, kinds = sum(c.seconds for c in costs), sorted({c.kind for c in costs}, key=lambda k: -sum(c.seconds for c in costs if c.kind == k))
     low, high = min(c.intensity for c in costs) / 2, max(max(c.intensity for c in costs), peak / rate) * 4
