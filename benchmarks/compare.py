@@ -48,7 +48,7 @@ def environment():
         import torch, torchvision
         uv, versions = [sys.executable, "-m", "uv"], [f"{m.__name__}=={m.__version__.split('+')[0]}" for m in (torch, torchvision)]
         subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([*uv, "pip", "install", "--quiet", "--python", str(python), *versions, *LIBRARIES], check=True)
+        subprocess.run([*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *versions, *LIBRARIES], check=True)
         (folder / "ready").touch()
     return python
 
