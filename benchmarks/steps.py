@@ -75,7 +75,7 @@ def main():
     machine, lines = describe_machine(), []
     def say(line): lines.append(line); print(line, flush=True)
     say(f"{machine['cpu']} ({', '.join(machine['cpu_features'])}), {machine['threads']} threads, torch {machine['torch']}; median and range of the rounds")
-    out = dict(machine=machine, steps={}, roofline=roofline(), growth=growth())
+    out = dict(machine=machine, steps={})
     for net, title in NETS.items():
         rounds = args.rounds if net == "resnet20" else min(args.rounds, 3)
         say(f"\n### {title}, {rounds} rounds\n\n| step | images/s | times the line above (range) | memory, MiB |\n|---|---|---|---|")
@@ -83,7 +83,8 @@ def main():
         for s in out["steps"][net]:
             gain = f"**{statistics.median(s['gain']):.2f}** ({min(s['gain']):.2f} to {max(s['gain']):.2f})" if s["gain"] else ""
             say(f"| {TITLES.get(s['step'], s['step'])} | {statistics.median(s['per_second']):,.0f} | {gain} | {s['memory_mib'] or 0:,.0f} |")
-    r = out["roofline"]; flops, seconds = (sum(c[k] for c in r["layers"]) for k in ("flops", "seconds"))
+    r = roofline(); out.update(roofline=r, growth=growth())          # last: on Linux a child begins with its parent's largest memory
+    flops, seconds = (sum(c[k] for c in r["layers"]) for k in ("flops", "seconds"))
     say(f"\n### {r['net']}\n\n{r['precision']}: {flops / seconds / 1e9:,.0f} GFLOP/s over all layers; matrix products reach " + ", ".join(f"{v / 1e9:,.0f} in {k}" for k, v in r["peak"].items()) + f"; memory {r['memory_rate'] / 1e9:.1f} GB/s.")
     if args.out:
         args.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8"); args.out.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")

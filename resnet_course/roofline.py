@@ -7,6 +7,7 @@ __all__ = ['matrix_peak', 'memory_rate', 'LayerCost', 'layer_costs', 'show_roofl
 
 # %% ../nbs/lib/roofline.ipynb #c002
 import time
+from contextlib import nullcontext
 from typing import Callable, NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ def layer_costs(
         if not [*m.children()] and name: handles += [m.register_forward_pre_hook(before(name)), m.register_forward_hook(after(name))]
     try:
         for _ in range(repeats + 1):                       # the first one warms up; being slower, it does not count
-            with torch.no_grad(), precision.autocast() if precision else torch.autocast("cpu", enabled=False): model(x)
+            with torch.no_grad(), precision.autocast() if precision else nullcontext(): model(x)
     finally:
         for h in handles: h.remove()
     return [*found.values()]

@@ -7,7 +7,7 @@ __all__ = ['Wrong', 'call', 'answered', 'close', 'same', 'is_module', 'is_class'
            'exercise', 'Checks', 'checks_of', 'lessons_with_exercises']
 
 # %% ../../nbs/lib/checks.ipynb #c002
-import contextlib, html, importlib, json, linecache, math, os, random, re, sys, sysconfig
+import contextlib, importlib, json, linecache, math, os, random, re, sys, sysconfig
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import nearest, replace_file, runs_dir
+from ..guess import Note
 
 # %% ../../nbs/lib/checks.ipynb #c005
 class Wrong(Exception):
@@ -159,9 +160,9 @@ def call(
     if got is None and "None" not in allow: raise Wrong(f"For {case}: the code returned None. Is a `return` missing, or is it not written yet?")
     if "changes" not in allow:
         for place, (now, then) in enumerate(zip(args, before[0]), 1):
-            if _changed(now, then): raise Wrong(_in_place(case, f"argument {place}"))
+            if _changed(now, then): raise Wrong(_in_place(case, f"argument {place}", now))
         for name, then in before[1].items():
-            if _changed(kwargs[name], then): raise Wrong(_in_place(case, f"argument `{name}`"))
+            if _changed(kwargs[name], then): raise Wrong(_in_place(case, f"argument `{name}`", kwargs[name]))
     return got
 
 def _is_stub(error: BaseException) -> bool:
@@ -176,9 +177,9 @@ def _stub(fn: Any) -> str:
     name = getattr(fn, "__name__", type(fn).__name__)
     return f"`{name}` is not written yet: it raises NotImplementedError. Replace that line by your code, and run its cell again."
 
-def _in_place(case: str, what: str) -> str:
-    return (f"For {case}: your code changed {what} in place. Whoever called it still needs the old values: "
-            "compute a new tensor instead of `+=`, `x[...] =` or a function that ends in `_`.")
+def _in_place(case: str, what: str, value: Any) -> str:
+    wanted = "a new tensor instead of `+=`, `x[...] =` or a function that ends in `_`" if isinstance(value, Tensor) else "a new array instead of `+=` or `x[...] =`" if isinstance(value, np.ndarray) else "a copy, and change that"
+    return f"For {case}: your code changed {what} in place. Whoever called it still needs the old values: make {wanted}."
 
 # %% ../../nbs/lib/checks.ipynb #c015
 def _plain(value: Any) -> Any:
@@ -359,15 +360,7 @@ def _keep(lesson: str, name: str) -> None:
     with contextlib.suppress(OSError), replace_file(passed_file()) as tmp: tmp.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 # %% ../../nbs/lib/checks.ipynb #c029
-class _Note:
-    "Words that show themselves once, as text or as a box"
-    def __init__(self, message: str, title: str = "", colour: str = "#0072b2"): self.message, self.title, self.colour = message, title, colour
-    def __repr__(self): return f"{self.title}. {self.message}"
-    def _repr_html_(self):
-        words = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(self.message, quote=False)).replace("\n", "<br>")
-        return f'<div style="border-left: 4px solid {self.colour}; padding: 0.4em 0.8em; max-width: 50em"><b>{self.title}.</b> {words}</div>'
-
-class Verdict(_Note):
+class Verdict(Note):
     "The answer of a check: true when passed, with a `message` either way"
     def __init__(self, passed: bool, message: str):
         super().__init__(message, *(("Passed", "#117733") if passed else ("Not yet", "#b3590a")))
@@ -407,11 +400,11 @@ class Exercise:
         if self.solution: raise AssertionError(f"the solution of {self.name} is refused: {message}")
         return Verdict(False, message)
 
-    def hint(self) -> _Note:
+    def hint(self) -> Note:
         "The next of three hints; after the third it begins again"
         number = self.shown % 3 + 1
         self.shown += 1
-        return _Note(self.hints[number - 1] + ("" if number < 3 else " (This was the last; the next call begins again.)"), f"Hint {number} of 3")
+        return Note(self.hints[number - 1] + ("" if number < 3 else " (This was the last; the next call begins again.)"), f"Hint {number} of 3")
 
     def __repr__(self): return f"{self.name}: about {self.minutes:g} minutes, difficulty {self.difficulty} of 5. check.{self.name}(yours) looks at an answer, check.{self.name}.hint() helps."
 
