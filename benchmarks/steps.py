@@ -1,6 +1,6 @@
 """What each step towards speed brings, how near the machine's limits a network comes, and how its cost grows.
 
-    python benchmarks/steps.py [--rounds 5] [--out benchmarks/steps.json]      (and steps.md beside it)
+    python benchmarks/steps.py [--rounds 5] [--only roofline,growth] [--out benchmarks/steps.json]      (and steps.md beside it)
 
 Lesson 15 draws its figures from the file. The steps are taken one after the other on the same loop, each a process that
 computes only when it is its turn (benchmarks/peers.py); a gain is the ratio to the line above it, round by round.
@@ -67,27 +67,34 @@ def roofline():
                 memory_rate=memory_rate(), layers=[c._asdict() for c in costs])
 
 
+def tables(out):
+    "Lines of Markdown."
+    machine = out["machine"]
+    yield f"{machine['cpu']} ({', '.join(machine['cpu_features'])}), {machine['threads']} threads, torch {machine['torch']}; median and range of the rounds"
+    for net, lines in out.get("steps", {}).items():
+        yield f"\n### {NETS[net]}, {len(lines[0]['per_second'])} rounds\n\n| step | images/s | times the line above (range) | memory, MiB |\n|---|---|---|---|"
+        for s in lines:
+            gain = f"**{statistics.median(s['gain']):.2f}** ({min(s['gain']):.2f} to {max(s['gain']):.2f})" if s["gain"] else ""
+            yield f"| {TITLES.get(s['step'], s['step'])} | {statistics.median(s['per_second']):,.0f} | {gain} | {s['memory_mib'] or 0:,.0f} |"
+    if r := out.get("roofline"):
+        flops, seconds = (sum(c[k] for c in r["layers"]) for k in ("flops", "seconds"))
+        yield f"\n### {r['net']}\n\n{r['precision']}: {flops / seconds / 1e9:,.0f} GFLOP/s over all layers; at most " + ", ".join(f"{v / 1e9:,.0f} in {k}" for k, v in r["peak"].items()) + f"; memory {r['memory_rate'] / 1e9:.1f} GB/s."
+
+
 def main():
     "Measure, print the tables, write both files."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5); parser.add_argument("--out", type=Path); args = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=5); parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", default="steps,roofline,growth", help="parts, with commas; the others stay in the file as they are"); args = parser.parse_args()
     from resnet_course.core import describe_machine
-    machine, lines = describe_machine(), []
-    def say(line): lines.append(line); print(line, flush=True)
-    say(f"{machine['cpu']} ({', '.join(machine['cpu_features'])}), {machine['threads']} threads, torch {machine['torch']}; median and range of the rounds")
-    out = dict(machine=machine, steps={})
-    for net, title in NETS.items():
-        rounds = args.rounds if net == "resnet20" else min(args.rounds, 3)
-        say(f"\n### {title}, {rounds} rounds\n\n| step | images/s | times the line above (range) | memory, MiB |\n|---|---|---|---|")
-        out["steps"][net] = steps(net, rounds)
-        for s in out["steps"][net]:
-            gain = f"**{statistics.median(s['gain']):.2f}** ({min(s['gain']):.2f} to {max(s['gain']):.2f})" if s["gain"] else ""
-            say(f"| {TITLES.get(s['step'], s['step'])} | {statistics.median(s['per_second']):,.0f} | {gain} | {s['memory_mib'] or 0:,.0f} |")
-    r = roofline(); out.update(roofline=r, growth=growth())          # last: on Linux a child begins with its parent's largest memory
-    flops, seconds = (sum(c[k] for c in r["layers"]) for k in ("flops", "seconds"))
-    say(f"\n### {r['net']}\n\n{r['precision']}: {flops / seconds / 1e9:,.0f} GFLOP/s over all layers; matrix products reach " + ", ".join(f"{v / 1e9:,.0f} in {k}" for k, v in r["peak"].items()) + f"; memory {r['memory_rate'] / 1e9:.1f} GB/s.")
+    out = json.loads(args.out.read_text(encoding="utf-8")) if args.out and args.out.exists() else {}
+    out["machine"], parts = describe_machine(), args.only.split(",")
+    if "steps" in parts: out["steps"] = {net: steps(net, args.rounds if net == "resnet20" else min(args.rounds, 3)) for net in NETS}
+    if "roofline" in parts: out["roofline"] = roofline()               # after the steps: on Linux a child begins with its parent's largest memory
+    if "growth" in parts: out["growth"] = growth()
+    print("\n".join(tables(out)))
     if args.out:
-        args.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8"); args.out.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8"); args.out.with_suffix(".md").write_text("\n".join(tables(out)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main()

@@ -13,6 +13,7 @@ from typing import Callable, NamedTuple
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .training import Precision
 
@@ -29,13 +30,17 @@ def _best_rate(work: Callable[[], object], amount: float, seconds: float, device
 def matrix_peak(
     dtype: torch.dtype = torch.float32,  # number format of both factors
     *,
-    n: int = 2048,                       # rows and columns of the matrices
-    seconds: float = 0.5,                # how long to measure
+    n: int = 2048,                       # rows and columns of the matrices; a convolution of about as much arithmetic
+    seconds: float = 0.5,                # how long to measure each
     device: str | torch.device = "cpu",
 ) -> float:                              # FLOP/s; a multiplication and an addition are two
-    "The most arithmetic that PyTorch gets out of this machine now: the fastest of some products of two n x n matrices"
-    device = torch.device(device); a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    return _best_rate(lambda: a @ b, 2 * n**3, seconds, device)
+    "The most arithmetic that PyTorch gets out of this machine now, in a matrix product or a convolution"
+    device = torch.device(device); make = lambda *shape: torch.randn(*shape, device=device).to(dtype)
+    a, b, side = make(n, n), make(n, n), max(4, n // 64)
+    x, w = (make(*shape).contiguous(memory_format=torch.channels_last) for shape in ((16, 128, side, side), (128, 128, 3, 3)))
+    with torch.inference_mode():
+        product = _best_rate(lambda: a @ b, 2 * n**3, seconds, device)
+        return max(product, _best_rate(lambda: F.conv2d(x, w), 2 * 16 * (side - 2)**2 * 9 * 128**2, seconds, device))
 
 # %% ../nbs/lib/roofline.ipynb #c008
 def memory_rate(
