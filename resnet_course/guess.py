@@ -78,6 +78,6 @@ class Guess:
         return f"That is {self._said(abs(mine - measured)).replace('%', 'points')} {high}."
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        asked = f"{self.what}{f' (in {self.unit})' if self.unit else ''}{': ' + ', or '.join(self.choices) if self.choices else ''}"
+        asked = f"{self.what[:1].upper() + self.what[1:]}{f' (in {self.unit})' if self.unit else ''}{': ' + ', or '.join(self.choices) if self.choices else ''}"
         note = Note(f"{asked}. A field to enter it is here when the notebook runs.", "Your guess")
         return {**self.knob._repr_mimebundle_(), "text/plain": repr(note), "text/html": note._repr_html_()}
