@@ -61,8 +61,8 @@ class Guess:
         measured = measured if self.choices else float(measured)
         mine, told, title = self.value, self._said(measured), self.what[:1].upper() + self.what[1:]
         if mine is None:
-            entered = "" if self.choices or not self.knob.value.strip() else f", and {self.knob.value.strip()!r} is no number"
-            return Note(f"Measured: {told}. No guess was entered{entered}; enter one above, and run this cell again.", title)
+            entered = "" if self.choices else self.knob.value.strip()
+            return Note(f"Measured: {told}. " + (f"What was entered, {entered!r}, is no number." if entered else "No guess was entered."), title)
         if mine == measured: return Note(f"You said {told}, and so it is.", title, "#117733")
         near = not self.choices and abs(mine - measured) <= (self.close if self.close is not None else abs(measured) / 5)
         off = "" if self.choices else " Close." if near else f" {self._off(mine, measured)}"

@@ -77,6 +77,28 @@ def move_a_slider(page, panel):
     page.screenshot(path=str(PICTURES / "lab_moved.png"))
 
 
+def enter_a_guess(page, panel):
+    "A number in the first field, then the cell that compares it, once more: it must say what was entered."
+    field = panel.locator(".widget-text input").first
+    for _ in range(60):
+        if field.count(): break
+        panel.locator(".jp-WindowedPanel-outer").first.hover()
+        page.mouse.wheel(0, -400)
+        page.wait_for_timeout(300)
+    field.scroll_into_view_if_needed()
+    field.fill("12.5")
+    field.press("Tab")
+    answer = panel.locator(".jp-CodeCell").filter(has_text="No guess was entered").first
+    for _ in range(60):
+        if answer.count(): break
+        page.mouse.wheel(0, 400)
+        page.wait_for_timeout(300)
+    answer.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    playwright.expect(panel.get_by_text("You said 12.5").first).to_be_visible(timeout=60_000)
+    page.screenshot(path=str(PICTURES / "lab_guess.png"))
+
+
 def errors(cell):
     "The errors that a cell ended with."
     return [f"{o['ename']}: {o['evalue']}" for o in cell["outputs"] if o["output_type"] == "error"]
@@ -92,7 +114,10 @@ def served(folder, nbs):
 def test_lesson_00_runs_in_the_browser(root, lab, tmp_path):
     folder = served(tmp_path / "course", root / "nbs")
     shutil.copy(root / "settings.ini", folder)
-    with lab(folder) as address: run_all(address, folder, LESSON, PICTURES / "lab_lesson.png", then=move_a_slider)
+    def play(page, panel):
+        enter_a_guess(page, panel)
+        move_a_slider(page, panel)
+    with lab(folder) as address: run_all(address, folder, LESSON, PICTURES / "lab_lesson.png", then=play)
     cells = code_cells(folder / "nbs" / LESSON)
     assert [e for c in cells for e in errors(c)] == []
     outputs = json.dumps([c["outputs"] for c in cells])
