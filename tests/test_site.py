@@ -25,6 +25,11 @@ def test_links(before, after):
     assert build.relink(before, build.Path("nbs/index.ipynb"), build.Path("index.ipynb"), "https://a.b/c") == after
 
 
+def test_anchors():
+    assert build.slug("Do-gradients-vanish?") == build.slug("Do gradients vanish?") == "do-gradients-vanish"
+    assert build.slug("Blocks ([01](a.ipynb), `x_y`)") == "blocks-01-x_y"
+
+
 def test_a_link_to_nothing_is_an_error():
     with pytest.raises(ValueError, match="nbs/index.ipynb links to gone.ipynb, which does not exist"):
         build.relink("[a](gone.ipynb)", build.Path("nbs/index.ipynb"), build.Path("index.ipynb"), "https://a.b/c")

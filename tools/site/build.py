@@ -34,7 +34,8 @@ def settings():
 
 def slug(heading):
     "The anchor of a heading, however a notebook wrote it: JupyterLab's `#My-heading!` and GitHub's `#my-heading` are one."
-    return re.sub(r"[^\w\- ]", "", unquote(heading).strip().lower()).replace(" ", "-")
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", unquote(heading))     # of a link in a heading, its words
+    return re.sub(r"[^\w\- ]", "", words.strip().lower()).replace(" ", "-")
 
 
 def page_of(path):
@@ -179,7 +180,7 @@ def main():
         shutil.rmtree(BUILT, ignore_errors=True)
     write(stage())
     sphinx = [sys.executable, "-m", "sphinx", "-b", "html", "-j", "auto", "-W", "--keep-going", "--quiet", "-c", HERE, "-d", BUILT / "doctrees", PAGES, OUT]
-    code = subprocess.call([str(c) for c in sphinx], env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    code = subprocess.call([str(c) for c in sphinx])
     files = [p for p in OUT.rglob("*") if p.is_file()]
     if code == 0: print(f"{sum(p.suffix == '.html' for p in files)} pages, {sum(p.stat().st_size for p in files) / 1e6:.0f} MB in {time.time() - start:.0f} s: {OUT.relative_to(ROOT).as_posix()}/index.html")
     return code

@@ -16,6 +16,7 @@ SITE = Path(__file__).resolve().parent.parent.parent / "_site" / "html"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOOKED_AT = ["index", "01_residual_blocks", "10_gradcam", "exercises/01_residual_blocks", "api/training", "lib/index", "search"]
 VIEWS = [(theme, width) for width in (1400, 390) for theme in ("light", "dark")]
+AXE = dict(resultTypes=["violations"], preload=False)  # preload: it would ask for imported style sheets at wrong addresses
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
 
 
@@ -88,7 +89,7 @@ def look(page, theme, say):
     from axe_playwright_python.sync_playwright import Axe
     if page.evaluate("document.documentElement.dataset.theme") != theme: say(f"is not {theme}")
     if (over := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0: say(f"{over} px wider than the window")
-    for v in Axe().run(page).response["violations"]:
+    for v in Axe().run(page, options=AXE).response["violations"]:
         if v["impact"] in ("serious", "critical"):
             for node in v["nodes"][:3]: say(f"{v['impact']}, {v['id']} ({len(v['nodes'])}): {node['html'][:120]}")
 

@@ -47,7 +47,7 @@ def formula(display):
     "Formulas become MathML, which browsers draw by themselves: no script, no fonts from another host."
     def visit(self, node):
         made = convert(node.astext(), display=display)
-        self.body.append(f'<div class="math" tabindex="0">{made}</div>' if display == "block" else made)
+        self.body.append(f'<div class="formula" tabindex="0">{made}</div>' if display == "block" else made)
         raise SkipNode
     return visit
 
