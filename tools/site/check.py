@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 SITE = Path(__file__).resolve().parent.parent.parent / "_site" / "html"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-LOOKED_AT = ["index", "01_residual_blocks", "10_gradcam", "exercises/01_residual_blocks", "api/training", "lib/index", "search"]
-VIEWS = [(theme, width) for width in (1400, 390) for theme in ("light", "dark")]
+LOOKED_AT = ["index", "00_start", "01_residual_blocks", "exercises/01_residual_blocks", "api/training", "lib/index", "search"]
+VIEWS = [("light", 1400), ("dark", 1400), ("light", 390)]
 AXE = dict(resultTypes=["violations"], preload=False)  # preload: it would ask for imported style sheets at wrong addresses
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
 
