@@ -9,7 +9,7 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab explore course figures test test-browser bench lint export clean-nbs badges readme hooks lock clean
+.PHONY: help setup lab explore course figures test test-browser bench lint export clean-nbs badges readme hooks lock site site-check clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -61,6 +61,15 @@ hooks: setup  ## let git merge notebooks cell by cell in this clone
 lock: setup  ## compile requirements.lock anew from settings.ini (all platforms, Python 3.10 and newer)
 	@$(PY) -m uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra dev \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@$(PY) -m uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate -c requirements.lock \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" tools/site/requirements.in -o tools/site/requirements.txt
+
+site: setup  ## the course as a static site for reading, without a kernel or a network: _site/html/index.html
+	@$(PY) -m uv pip install --quiet --python $(PY) -r tools/site/requirements.txt
+	@$(PY) tools/site/build.py
+
+site-check: site  ## look at the built site: links, text alternatives, and in Chromium accessibility (axe), dark mode, phone, search
+	@$(PY) tools/site/check.py
 
 clean:  ## remove what was built here (not .venv, not data, not runs)
-	@rm -rf _course _screenshots _docs _proc build dist *.egg-info .pytest_cache .hypothesis
+	@rm -rf _course _site _screenshots _docs _proc build dist *.egg-info .pytest_cache .hypothesis
