@@ -40,8 +40,9 @@ test-browser: setup  ## only the tests that use a real browser (Chromium): Jupyt
 bench: setup  ## speed and memory against other ways, in ratios measured side by side; how soon explorers answer (12 minutes)
 	@$(PY) benchmarks/bench.py --out benchmarks/results.json; a=$$?; $(PY) benchmarks/latency.py --out benchmarks/latency.json && exit $$a
 
-lint: setup  ## let the linter (ruff) look at notebooks and Python files
+lint: setup  ## look for mistakes (ruff) and misspelt words (codespell) in notebooks and other files
 	@$(dir $(PY))ruff check --no-cache .
+	@$(dir $(PY))codespell .
 
 export: setup  ## write resnet_course/ from the notebooks
 	@$(dir $(PY))nbdev_export

@@ -68,8 +68,8 @@ def check_badges():
 
 
 def check_lint():
-    "The linter (ruff) finds nothing in the notebooks and the Python files."
-    return run([script("ruff"), "check", "--quiet", "--no-cache", "--output-format", "concise", "."], LIMIT) == 0
+    "The linter (ruff) finds no mistake and codespell no misspelt word, in notebooks too."
+    return run([script("ruff"), "check", "--quiet", "--no-cache", "--output-format", "concise", "."], LIMIT) + run([script("codespell"), "."], LIMIT) == 0
 
 
 def check_cells():
