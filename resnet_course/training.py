@@ -365,6 +365,8 @@ class TrainState:
     def _better(self, new: float, old: float) -> bool: return new < old if self.cfg.monitor == "loss" else new > old
 
 # %% ../nbs/04_training.ipynb #c049
+_all_ = ["History", "save_model", "load_model", "CheckpointError", "save_checkpoint", "load_checkpoint"]  # part of training for its users
+
 def _gpus(device: torch.device) -> list[int]:
     "All GPUs of this machine, the chosen one first; none where there are not several"
     first, n = device.index or 0, torch.cuda.device_count() if device.type == "cuda" else 0
@@ -412,9 +414,6 @@ def fit_steps(
             if rank() == 0: state.history.to_csv(path.with_name("history.csv"))
     if state.cfg.keep == "best" and state.best: load_state(state.model, state.best["model"], "best weights")
     elif state.averaged: load_state(state.model, state.averaged.module.state_dict(), "averaged weights")
-
-# %% ../nbs/04_training.ipynb #c056
-_all_ = ["History", "save_model", "load_model", "CheckpointError", "save_checkpoint", "load_checkpoint"]  # part of training for its users
 
 # %% ../nbs/04_training.ipynb #c057
 def fit(
