@@ -22,7 +22,7 @@ NETS = {"resnet18": "ResNet-18 at 32 px, batches of 128", "resnet50": "ResNet-50
 SETTINGS = {
     "defaults": "plain: fp32, contiguous, two workers, loss and accuracy read in every step. timm: fp32, four workers, its loader, schedule and meters, loss read in every step. "
                 "Lightning: fp32, no worker, logger, checkpoints and progress on. fastai: fp32, two workers, its own SGD, metrics, progress on.",
-    "best": "all: bf16, channels_last, PyTorch's fused SGD, pictures collated as bytes and normalised a batch at a time, the number of workers that was fastest (none; timm's loader wants one). "
+    "best": "all: bf16, channels_last, PyTorch's fused SGD, pictures collated as bytes and normalised a batch at a time, no worker for loading, which was fastest for the plain loop and fastai; timm's loader has one, the least it takes (loading alone, two were faster). "
             "Lightning: nothing logged to files, no checkpoints, no progress. fastai: its bf16 is CUDA's alone, so the network brings its own autocast.",
 }
 
