@@ -44,7 +44,8 @@ def main():
     browser = has_screen() and not args.no_browser
     print("JupyterLab starts; " + ("your browser opens it. If it does not, open" if browser else "open") +
           " the address with the token that is printed below. Ctrl-C twice ends it.", flush=True)
-    try: return subprocess.call(command(args.port, browser, args.root))
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])     # `resnet-course ...` in JupyterLab's terminal
+    try: return subprocess.call(command(args.port, browser, args.root), env=dict(os.environ, PATH=programs))
     except KeyboardInterrupt: return 0
 
 
