@@ -575,4 +575,5 @@ class LesionExplorer(Explorer):
         ax = fig.add_axes([0.72, 0.12, 0.26, 0.72]); c = len(self.data.classes); ax.barh(np.arange(c) - 0.2, self.whole[picture].numpy(), 0.4, color="#999999"); ax.barh(np.arange(c) + 0.2, said[picture].numpy(), 0.4, color="#D55E00")
         ax.set_yticks(range(c), self.data.classes, fontsize=7, parse_math=False); ax.invert_yaxis(); ax.set(xlim=(0, 1), xticks=[0, 0.5, 1]); ax.set_title("probability: whole, and without", fontsize=8)
         answer = self.data.classes[int(said[picture].argmax())]
-        return described(fig, f"Without {', '.join(without) or 'nothing'}: {right(said):.1%} of {len(said)} test pictures right, {right(self.whole):.1%} with all blocks; test picture {int(self.pictures.indices[picture])} is called {answer}.")
+        found = f"Without {', '.join(without)}: {right(said):.1%} of {len(said)} test pictures right, {right(self.whole):.1%} with all blocks" if without else f"With all blocks: {right(said):.1%} of {len(said)} test pictures right"
+        return described(fig, f"{found}; test picture {int(self.pictures.indices[picture])} is called {answer}.")
