@@ -12,7 +12,7 @@ import badges
 import readme
 from nbtools import NBS, ROOT, notebooks, problems, run, script
 
-LIMIT = 12 * 60  # seconds for nbdev_test, and for the tests
+LIMIT = 25 * 60  # seconds for nbdev_test, and for the tests: three to five times what an idle machine takes
 
 
 def copied(folder):
