@@ -8,6 +8,7 @@ import pytest
 from browser import PICTURES, chromium, needs_browser, new_page, playwright, server
 
 LESSON = "00_start.ipynb"
+GUESS, COMPARED = "accuracy on pictures that were not normalised", "raw_accuracy.compare"  # its last prediction, and where it is compared
 SECONDS = 240
 
 
@@ -36,13 +37,13 @@ def run_all(address, folder, name, picture, then=lambda page, panel: None):
     with chromium() as browser:
         page = new_page(browser)
         page.goto(address)
-        page.get_by_role("heading", name=title(folder / "nbs" / "index.ipynb")).first.wait_for(timeout=60_000)
+        page.get_by_role("heading", level=1, name=title(folder / "nbs" / "index.ipynb")).first.wait_for(timeout=60_000)
         page.screenshot(path=str(picture.with_name("lab_index.png")))
         page.goto(address.replace("index.ipynb", name))
-        page.get_by_role("heading", name=title(path)).first.wait_for(timeout=60_000)
+        page.get_by_role("heading", level=1, name=title(path)).first.wait_for(timeout=60_000)
         panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         panel.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(state="attached", timeout=60_000)
-        panel.get_by_role("heading", name=title(path)).first.click()
+        panel.get_by_role("heading", level=1, name=title(path)).first.click()
         end, asked = time.time() + SECONDS, 0
         while time.time() < end:
             cells = code_cells(path)
@@ -60,15 +61,20 @@ def run_all(address, folder, name, picture, then=lambda page, panel: None):
         return panel.inner_text(), browser.errors
 
 
-def move_a_slider(page, panel):
-    "The picture under the first slider must change when it is moved."
-    handle = panel.locator(".widget-slider .noUi-handle").first
-    for _ in range(60):  # cells that are out of sight are not in the page
-        if handle.count(): break
+def scroll_to(page, panel, what):
+    "Wheel up until it is in the page (cells that are out of sight are not), then bring it into view."
+    for _ in range(60):
+        if what.count(): break
         panel.locator(".jp-WindowedPanel-outer").first.hover()
         page.mouse.wheel(0, -400)
         page.wait_for_timeout(300)
-    handle.scroll_into_view_if_needed()
+    what.scroll_into_view_if_needed()
+
+
+def move_a_slider(page, panel):
+    "The picture under the first slider must change when it is moved."
+    handle = panel.locator(".widget-slider .noUi-handle").first
+    scroll_to(page, panel, handle)
     picture = panel.locator(".widget-html-content img").first
     before = picture.get_attribute("src")
     for _ in range(3): handle.press("ArrowRight")
@@ -78,24 +84,15 @@ def move_a_slider(page, panel):
 
 
 def enter_a_guess(page, panel):
-    "A number in the first field, then the cell that compares it, once more: it must say what was entered."
-    field = panel.locator(".widget-text input").first
-    for _ in range(60):
-        if field.count(): break
-        panel.locator(".jp-WindowedPanel-outer").first.hover()
-        page.mouse.wheel(0, -400)
-        page.wait_for_timeout(300)
-    field.scroll_into_view_if_needed()
+    "A number in the last field, then the cell that compares it, once more: it must say what was entered."
+    field = panel.get_by_label(GUESS)
+    scroll_to(page, panel, field)
     field.fill("12.5")
     field.press("Tab")
-    answer = panel.locator(".jp-CodeCell").filter(has_text="No guess was entered").first
-    for _ in range(60):
-        if answer.count(): break
-        page.mouse.wheel(0, 400)
-        page.wait_for_timeout(300)
+    answer = panel.locator(".jp-CodeCell").filter(has_text=COMPARED)
     answer.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
-    playwright.expect(panel.get_by_text("You said 12.5").first).to_be_visible(timeout=60_000)
+    playwright.expect(answer.get_by_text("You said 12.5")).to_be_visible(timeout=60_000)
     page.screenshot(path=str(PICTURES / "lab_guess.png"))
 
 
