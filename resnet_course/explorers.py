@@ -8,7 +8,7 @@ __all__ = ['KERNELS', 'UPLOAD_BYTES', 'UPLOAD_PIXELS', 'FORMATS', 'Explorer', 'C
            'ConfusionExplorer', 'read_upload', 'uploaded', 'GradCamExplorer', 'LesionExplorer']
 
 # %% ../nbs/lib/explorers.ipynb #c002
-import contextlib, functools, io
+import contextlib, functools, io, itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,25 +16,28 @@ import numpy as np
 import torch
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torchvision.utils import make_grid
 
 from .blocks import BasicBlock, Bottleneck, OptionAShortcut
 from .core import experiments_dir
 from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_pets_loaders, imshow_cifar, make_loaders
 from .evaluation import Predictions, at_threshold, confusion_matrix, precision_recall_curve, roc_curve
 from .experiment import read_predictions
-from .features import capture, plot_feature_maps, receptive_field, residual_blocks, stage_names
+from .features import capture, receptive_field, residual_blocks, stage_names
 from .gradcam import METHODS, enlarge, grad_cam
 from .landscape import lesion
 from .predict import stored_model
 from .records import History
 from .resnet import count_macs, count_parameters, create_model
+from .speed import keep_memory
 from .store import PETS_CREDIT, ImageStore, decode_square
-from .style import PALETTE, Panel, color_of, described
+from .style import PALETTE, Backdrop, Panel, color_of, described
 
 # %% ../nbs/lib/explorers.ipynb #c005
 class Explorer:
@@ -163,13 +166,22 @@ def _normalised(model: nn.Module, pixels: Tensor, data: Loaders) -> Tensor:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (data.mean, data.std))
     return ((pixels.float() / 255 - mean) / std).to(next(model.parameters()).device)
 
-def _row(fig: Figure, place: list, pixels: Tensor, titles: list[str], columns: int, chosen: int | None = None) -> None:
-    "Pictures (N, 3, H, W) side by side in one image, which is drawn faster than many; the chosen one in a frame"
-    few = torch.full((columns, *pixels.shape[1:]), 255, dtype=torch.uint8) if len(pixels) < columns else pixels.clone(); few[:len(pixels)] = pixels
-    if chosen is not None:
-        rim = max(1, pixels.shape[2] // 24); framed = torch.tensor([213, 94, 0], dtype=torch.uint8).view(3, 1, 1).expand(pixels.shape[1:]).clone()
-        framed[:, rim:-rim, rim:-rim] = few[chosen, :, rim:-rim, rim:-rim]; few[chosen] = framed
-    ax = fig.add_axes(place); ax.set_anchor("NW"); imshow_cifar(few, title=titles, columns=columns, ax=ax)
+class _Row:
+    "Pictures side by side in one image, under a text each, the chosen one in a frame; for a `Backdrop`"
+    def __init__(self, fig: Figure, place: list, shape: tuple, n: int, columns: int):
+        _, h, w = shape; self.n, self.columns, self.wide, self.tall = n, columns, w + 2, h + max(2, h // 4)
+        ax = fig.add_axes(place); ax.set_axis_off(); ax.set_anchor("NW"); rows = -(-n // columns)
+        self.sheet = np.full((rows * self.tall, columns * self.wide, 3), 255, dtype=np.uint8); self.image = ax.imshow(self.sheet, interpolation="nearest", animated=True)
+        self.texts = [ax.text(k % columns * self.wide, k // columns * self.tall - 1, "", fontsize=7, va="bottom", parse_math=False, animated=True) for k in range(n)]
+
+    def show(self, pixels: Tensor, titles: list[str], chosen: int | None = None) -> None:
+        "Pictures (B, 3, H, W) uint8, B at most n"
+        self.sheet[:] = 255
+        for k, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+            h, w = picture.shape[:2]; spot = self.sheet[k // self.columns * self.tall:][:h, k % self.columns * self.wide:][:, :w]; rim = max(1, h // 24) if k == chosen else 0
+            spot[:] = (213, 94, 0); spot[rim:h - rim, rim:w - rim] = picture[rim:h - rim, rim:w - rim]
+        self.image.set_data(self.sheet)
+        for k, text in enumerate(self.texts): text.set_text(titles[k] if k < len(titles) else "")
 
 def _show(ax, pixels: Tensor, title: str = "") -> None:
     "One picture (3, H, W)"
@@ -186,7 +198,7 @@ class NetworkExplorer(Explorer):
         data: Loaders | None = None,     # pictures to choose from; None: CIFAR-10
     ):
         self.data = data or trained("resnet20_cifar10")[1]
-        self.own, self.n, self.asked = model, 16, None
+        self.own, self.n, self.asked = model, 16, None; keep_memory()        # a new network's 170 MB are soon there where an old one's are still held
         self.pictures = _test_pictures(model or trained("resnet20_cifar10")[0], self.data, self.n)
 
     def choices(self): return dict(network=[*(["yours"] if self.own is not None else []), *self.networks], stem=["cifar", "imagenet"],
@@ -203,18 +215,35 @@ class NetworkExplorer(Explorer):
                 model(x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear"))
             self.asked, self.passed = asked, (kept, macs)
         kept, macs = self.passed
-        shapes = [tuple(kept[name].shape[1:]) for name in names]
-        fig = _figure(7.6, 4.5); top = fig.add_axes([0, 0.47, 1, 0.53]); top.set_axis_off(); left = 0.0
-        for k, (title, (c, h, _)) in enumerate(zip(titles, shapes)):
-            width, height = 0.3 * np.log2(c), np.log2(h) + 0.4
-            top.bar(left + width / 2, height, width, color=color_of(network), alpha=0.9 if k == at else 0.3, ec="black" if k == at else "none")
+        shapes = [tuple(kept[name].shape[1:]) for name in names]; canvas = self.canvas
+        widths = [0.3 * np.log2(c) for c, _, _ in shapes]; left = (16.8 - sum(max(w, 2.4) + 0.5 for w in widths)) / 2
+        for k, (bar, text) in enumerate(self.bars):
+            bar.set_visible(k < len(names)); text.set_visible(k < len(names))
+            if k >= len(names): continue
+            title, (c, h, _), width, height = titles[k], shapes[k], widths[k], np.log2(shapes[k][1]) + 0.4
+            bar.set(xy=(left, 0), width=width, height=height, fc=color_of(network), alpha=0.9 if k == at else 0.3, ec="black" if k == at else "none")
             weights = sum(count_parameters(getattr(model, part)) for part in ([title] if title != "stem" else ["conv1", "bn1"]) if hasattr(model, part))
-            top.text(left + width / 2, -0.25, f"{title}\n{c} x {h} x {h}\n{weights:,} parameters", ha="center", va="top", fontsize=8, weight="bold" if k == at else "normal"); left += max(width, 2.4) + 0.5
-        top.set(xlim=(-0.8, left), ylim=(-2.6, 7.4)); top.text(left / 2, 7.2, f"{called}, {state}: {count_parameters(model):,} parameters, {sum(macs) / 1e6:,.0f} M MACs on {size} px", ha="center", va="top", fontsize=10)
-        _show(fig.add_axes([0.02, 0.06, 0.17, 0.3]), self.pictures.pixels[picture], f"{self.data.classes[self.pictures.y[picture]]}"); fig.text(0.02, 0.01, self.pictures.credit, fontsize=5)
-        maps = fig.add_axes([0.22, 0.02, 0.76, 0.4]); plot_feature_maps(kept[names[at]][0], 16, ax=maps); silent = float((kept[names[at]][0].flatten(1).amax(1) <= 0).float().mean())
-        maps.set_title(f"the strongest of {shapes[at][0]} maps after {titles[at]}, {silent:.0%} silent" + ("" if stage == titles[at] else f" (it has no {stage})"), fontsize=8)
-        return described(fig, f"{called} at {size} px, {state}, on picture {int(self.pictures.indices[picture])}: " + "; ".join(f"{t} {c} x {h} x {w}" for t, (c, h, w) in zip(titles, shapes)) + f". Shown: {titles[at]}.")
+            text.set(x=left + width / 2, text=f"{title}\n{c} x {h} x {h}\n{weights:,} parameters", weight="bold" if k == at else "normal"); left += max(width, 2.4) + 0.5
+        self.title.set_text(f"{called}, {state}: {count_parameters(model):,} parameters, {sum(macs) / 1e6:,.0f} M MACs on {size} px")
+        self.shown.set_data(self.pictures.pixels[picture].permute(1, 2, 0).numpy()); self.named.set_text(self.data.classes[self.pictures.y[picture]])
+        maps = kept[names[at]][0].float().cpu(); strongest = maps[maps.abs().mean((1, 2)).argsort(descending=True)[:16]]; tiles = torch.zeros(16, 1, 64, 64)
+        tiles[:len(strongest)] = F.interpolate(strongest.unsqueeze(1), (64, 64)); self.maps.set_data(make_grid(tiles, 8, pad_value=float("nan"))[0].numpy()); self.maps.set_clim(min(0.0, float(maps.min())), max(float(maps.max()), 1e-12))
+        silent = float((maps.flatten(1).amax(1) <= 0).float().mean())
+        self.said.set_text(f"the strongest of {shapes[at][0]} maps after {titles[at]}, {silent:.0%} silent" + ("" if stage == titles[at] else f" (it has no {stage})"))
+        return described(canvas, f"{called} at {size} px, {state}, on picture {int(self.pictures.indices[picture])}: " + "; ".join(f"{t} {c} x {h} x {w}" for t, (c, h, w) in zip(titles, shapes)) + f". Shown: {titles[at]}.")
+
+    @functools.cached_property
+    def canvas(self) -> Backdrop:
+        "Places without axes; what is drawn there is kept by name"
+        fig = _figure(7.6, 4.5); top, photo, maps = (fig.add_axes(place) for place in ([0, 0.47, 1, 0.53], [0.02, 0.06, 0.17, 0.3], [0.22, 0.02, 0.76, 0.4]))
+        for ax in (top, photo, maps): ax.set_axis_off()
+        top.set(xlim=(-0.8, 17.1), ylim=(-2.6, 7.4)); words = dict(ha="center", animated=True, parse_math=False)
+        self.bars = [(top.add_patch(Rectangle((0, 0), 1, 1, animated=True)), top.text(0, -0.25, "", va="top", fontsize=8, **words)) for _ in range(5)]
+        self.title = fig.text(0.5, 0.97, "", va="top", fontsize=10, **words)
+        side = self.pictures.pixels.shape[2]; self.shown = photo.imshow(np.zeros((side, side, 3), dtype=np.uint8), animated=True); self.named = photo.text(0.5, 1.03, "", fontsize=8, transform=photo.transAxes, **words)
+        self.maps = maps.imshow(np.zeros(make_grid(torch.zeros(16, 1, 64, 64), 8).shape[1:]), cmap="viridis", animated=True); self.said = maps.text(0.5, 1.03, "", fontsize=8, transform=maps.transAxes, **words)
+        fig.text(0.02, 0.01, self.pictures.credit, fontsize=5)
+        return Backdrop(fig)
 
 @contextlib.contextmanager
 def _counted(model: nn.Module):
@@ -232,7 +261,7 @@ class _QuickStart(TorchFunctionMode):
         if function is nn.init.kaiming_uniform_ and kwargs["tensor"].ndim == 4: return kwargs["tensor"]         # a convolution's first weights, which `create_model` replaces
         if function is Tensor.normal_ and len(args) == 3 and args[0].numel() <= len(noise := _noise()) // 2:
             t, mean, std = args; start = int(torch.randint(len(noise) - t.numel(), ()))
-            return t.copy_(noise[start:start + t.numel()].view_as(t)).mul_(std).add_(mean)
+            return torch.add(mean, noise[start:start + t.numel()].view_as(t), alpha=std, out=t)
         return function(*args, **kwargs)
 
 @functools.cache
@@ -307,11 +336,7 @@ def _grid(ax, values: Tensor, title: str, known: int | None = None, frame: tuple
     places = [divmod(k, w) for k in range(values.numel() if known is None else known)]
     if places: ax.add_collection(PathCollection([_number(int(values[at])) for at in places], offsets=[(j, i) for i, j in places], offset_transform=ax.transData, transform=Affine2D().scale(ax.figure.dpi / 72),
                                                 color=["#999999" if pale and (i in (0, h - 1) or j in (0, w - 1)) else "black" for i, j in places], lw=0))
-    if frame: ax.add_patch(_rectangle((frame[1] - 0.5, frame[0] - 0.5), size, size, fill=False, ec="#E69F00", lw=2.5))
-
-def _rectangle(*args, **kwargs):
-    from matplotlib.patches import Rectangle
-    return Rectangle(*args, **kwargs)
+    if frame: ax.add_patch(Rectangle((frame[1] - 0.5, frame[0] - 0.5), size, size, fill=False, ec="#E69F00", lw=2.5))
 
 # %% ../nbs/lib/explorers.ipynb #c019
 class DepthExplorer(Explorer):
@@ -330,24 +355,36 @@ class DepthExplorer(Explorer):
     def gradients(self, depth: int, shortcuts: bool, norm: str) -> list[float]:
         "The norm of the loss's gradient at each convolution's weights, from the picture on, in training mode"
         model = _untrained(depth, shortcuts, norm, len(self.data.classes)); weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
-        with torch.enable_grad(): return [float(g.norm()) for g in torch.autograd.grad(F.cross_entropy(model(self.x.to(weights[0].dtype)), self.y), weights)]
+        n = 2 if norm == "BatchNorm" else 1                                                          # one picture alone has no statistics at a single place
+        with torch.enable_grad(): return [float(g.norm()) for g in torch.autograd.grad(F.cross_entropy(model(self.x[:n].to(weights[0].dtype)), self.y[:n]), weights)]
+
+    @functools.cached_property
+    def canvas(self) -> Backdrop:
+        "Both axes and the thin lines of all recorded trainings; what changes is kept by name"
+        fig = _figure(8.4, 3.1); ax, curves = fig.add_axes([0.09, 0.17, 0.38, 0.7]), fig.add_axes([0.57, 0.17, 0.41, 0.7]); last = [d - 1 for d in self.depths]
+        ax.set(xlim=(0, last[-1] + 1), ylim=(-10.5, 6), xlabel="convolution, from the picture on", ylabel="norm of the gradient"); _ticks(ax, [1, *last], [-10, -6, -3, 0, 3, 6])
+        ax.set_yticklabels(["1e-10\nor less", "1e-6", "0.001", "1", "1000", "1e6"])                            # logarithms by hand: matplotlib's own take 50 ms
+        self.gradient, = ax.plot([], [], animated=True); self.title = ax.text(0.5, 1.03, "", ha="center", fontsize=9, transform=ax.transAxes, animated=True)
+        self.errors = {}
+        for kind, d in itertools.product(("plain", "resnet"), self.depths):
+            path = experiments_dir() / "degradation" / f"{kind}{d}" / "history.csv"
+            if path.exists(): self.errors[f"{kind}{d}"] = [100 - 100 * v for v in History.from_csv(path).column("train_accuracy")]
+        for name, error in self.errors.items(): curves.plot(range(1, len(error) + 1), error, color=_colour(name), lw=0.9, alpha=0.35)
+        curves.set(xlabel="epoch", ylabel="training error (%)", ylim=(0, 100)); _ticks(curves, [1, 6, 12], [0, 50, 100]); curves.set_title("recorded trainings (with BatchNorm)", fontsize=9)
+        self.chosen, = curves.plot([], [], lw=2.5, animated=True); self.end = curves.text(0.97, 0.93, "", ha="right", va="top", fontsize=8, transform=curves.transAxes, animated=True)
+        return Backdrop(fig)
 
     def picture(self, depth=56, shortcuts=True, norm="BatchNorm"):
-        name = f"{'resnet' if shortcuts else 'plain'}{depth}"; sizes = self.gradients(depth, shortcuts, norm); fig = _figure(8.4, 3.1)
-        ax = fig.add_axes([0.09, 0.17, 0.38, 0.7]); ax.plot(range(1, len(sizes) + 1), np.maximum(sizes, 1e-12), color=PALETTE["plain"] if not shortcuts else "#0072B2")
-        ax.set(yscale="log", ylim=(1e-10, 1e6), xlabel="convolution, from the picture on", ylabel="norm of the gradient"); ax.set_title(f"{name}, untrained, norm: {norm}", fontsize=9); _ticks(ax, [1, depth // 2, depth - 1], []); ax.set_yticks([1e-9, 1e-6, 1e-3, 1, 1e3], ["1e-9", "1e-6", "0.001", "1", "1000"])      # powers as formulas take 50 ms
-        curves, found = fig.add_axes([0.57, 0.17, 0.41, 0.7]), []
-        for d in self.depths:
-            for kind, colour in (("plain", PALETTE["plain"]), ("resnet", "#0072B2")):
-                path = experiments_dir() / "degradation" / f"{kind}{d}" / "history.csv"
-                if not path.exists(): continue
-                error = [100 - 100 * v for v in History.from_csv(path).column("train_accuracy")]; chosen = f"{kind}{d}" == name; found.append(f"{kind}{d} {error[-1]:.1f} %")
-                curves.plot(range(1, len(error) + 1), error, color=colour, lw=2.5 if chosen else 0.9, alpha=1 if chosen else 0.35, zorder=3 if chosen else 2, label=f"{kind}{d}: {error[-1]:.1f} %" if chosen else None)
-        curves.set(xlabel="epoch", ylabel="training error (%)", ylim=(0, 100)); _ticks(curves, [1, 6, 12], [0, 50, 100]); curves.set_title("recorded trainings (with BatchNorm)", fontsize=9)
-        if curves.get_legend_handles_labels()[1]: curves.legend(fontsize=8)
-        elif not found: curves.text(0.5, 0.5, "none is stored here", ha="center", va="center", transform=curves.transAxes)
-        return described(fig, f"{name}, untrained, norm: {norm}: the gradient's norm goes from {sizes[0]:.2g} at the first convolution to {sizes[-1]:.2g} at the last. "
-                              f"Training errors at the end of the recorded trainings: {', '.join(found) or 'none recorded'}.")
+        canvas = self.canvas; name = f"{'resnet' if shortcuts else 'plain'}{depth}"; sizes = self.gradients(depth, shortcuts, norm); error = self.errors.get(name, [])
+        self.gradient.set(data=(range(1, len(sizes) + 1), np.log10(np.maximum(sizes, 1e-10))), color=_colour(name)); self.title.set_text(f"{name}, untrained, norm: {norm}")
+        self.chosen.set(data=(range(1, len(error) + 1), error), color=_colour(name)); self.end.set_text(f"{name}: {error[-1]:.1f} % at the end" if error else f"{name}: no training is recorded here")
+        found = ", ".join(f"{n} {e[-1]:.1f} %" for n, e in self.errors.items())
+        return described(canvas, f"{name}, untrained, norm: {norm}: the gradient's norm goes from {sizes[0]:.2g} at the first convolution to {sizes[-1]:.2g} at the last. "
+                                 f"Training errors at the end of the recorded trainings: {found or 'none recorded'}.")
+
+def _colour(name: str) -> str:
+    "Of a plain or a residual network, whatever its depth"
+    return PALETTE["plain" if name.startswith("plain") else "resnet20"]
 
 _NORMS = ("BatchNorm", "none, He's start", "none, small weights")
 
@@ -417,25 +454,34 @@ class ThresholdExplorer(Explorer):
 
     def choices(self): return dict(threshold=(0.02, 0.98, 0.02), cost_of_a_miss=(1, 20))
 
+    @functools.cached_property
+    def canvas(self) -> Backdrop:
+        "What stays while the slider moves; what moves is kept by name"
+        fig = _figure(9, 4.1); matrix, roc, pr, cost = (fig.add_axes([left, 0.5, 0.17, 0.38]) for left in (0.07, 0.31, 0.55, 0.80))
+        self.matrix = matrix.imshow(np.zeros((2, 2)), cmap="Blues", vmin=0, vmax=1, animated=True); matrix.grid(False); matrix.set(xlabel="called", ylabel="is")
+        _ticks(matrix, [0, 1], [0, 1]); matrix.set_xticklabels(self.p.classes, parse_math=False); matrix.set_yticklabels(self.p.classes, parse_math=False)
+        self.counts = [matrix.text(j, i, "", ha="center", va="center", animated=True) for i, j in np.ndindex(2, 2)]
+        for ax, (x, y), low, names in ((roc, self.roc[:2], 0, (f"{self.no}s called {self.yes}", f"{self.yes}s found")), (pr, self.pr[:2], 0.5, (f"{self.yes}s found", "precision"))):
+            ax.plot(x, y, lw=1); ax.set(xlabel=names[0], ylabel=names[1], xlim=(-0.03, 1.03), ylim=(low - 0.06, 1.03)); _ticks(ax, [0, 1], [low, 1])
+        cost.set(xlabel="threshold", ylabel="cost, the least being 1", xlim=(0, 1), ylim=(0, 4)); _ticks(cost, [0, 1], [0, 1, 2, 3, 4])
+        self.line, = cost.plot([], [], lw=1, animated=True); self.best = cost.axvline(0, ls=":", color="#999999", animated=True)
+        self.points = [ax.plot([], [], "o", color="#D55E00", clip_on=False, animated=True)[0] for ax in (roc, pr, cost)]
+        self.title = fig.text(0.5, 0.94, "", ha="center", fontsize=10, animated=True); self.moved = fig.text(0.01, 0.33, "", fontsize=8, animated=True)
+        if self.images is not None: self.row = _Row(fig, [0.01, 0.05, 0.98, 0.235], self.images.shape[1:], 8, 8); fig.text(0.01, 0.01, self.credit, fontsize=5)
+        return Backdrop(fig)
+
     def picture(self, threshold=0.3, cost_of_a_miss=5):
-        q = at_threshold(self.p, threshold); m = confusion_matrix(q); cost = self.alarms + cost_of_a_miss * self.missed; best = self.grid[cost.argmin()]
+        q = at_threshold(self.p, threshold); m = confusion_matrix(q); cost = self.alarms + cost_of_a_miss * self.missed; best, least = self.grid[cost.argmin()], max(cost.min(), 1)
         here = int(m[0, 1] + cost_of_a_miss * m[1, 0]); found, false, precision = float(m[1, 1] / m[1].sum()), float(m[0, 1] / m[0].sum()), float(m[1, 1] / m[:, 1].sum().clamp(min=1))
-        fig = _figure(9, 4.1); axes = [fig.add_axes([left, 0.5, 0.17, 0.38]) for left in (0.07, 0.31, 0.55, 0.80)]
-        axes[0].imshow((m / m.sum(1, keepdim=True)).numpy(), cmap="Blues", vmin=0, vmax=1); axes[0].grid(False)
-        axes[0].set(xticks=[0, 1], xticklabels=self.p.classes, yticks=[0, 1], yticklabels=self.p.classes, xlabel="called", ylabel="is")
-        for i, j in np.ndindex(2, 2): axes[0].text(j, i, int(m[i, j]), ha="center", va="center", color="white" if m[i, j] / m[i].sum() > 0.55 else "black")
-        for ax, (x, y), point, names in ((axes[1], self.roc[:2], (false, found), (f"{self.no}s called {self.yes}", f"{self.yes}s found")), (axes[2], self.pr[:2], (found, precision), (f"{self.yes}s found", "precision"))):
-            ax.plot(x, y, lw=1); ax.plot(*point, "o", color="#D55E00"); ax.set(xlabel=names[0], ylabel=names[1], xlim=(-0.03, 1.03), ylim=(-0.03 if ax is axes[1] else 0.4, 1.03))
-        axes[3].plot(self.grid, cost, lw=1); axes[3].plot(threshold, here, "o", color="#D55E00"); axes[3].axvline(best, ls=":", color="#999999"); axes[3].set(xlabel="threshold", ylabel="cost", ylim=(0, 1.1 * max(cost.min() * 4, here, 10)))
-        for ax in axes[1:3]: _ticks(ax, [0, 1], [0, 1] if ax is axes[1] else [0.5, 1])
-        top = axes[3].get_ylim()[1]; _ticks(axes[3], [0, 1], [0, 50 * round(top / 100), 50 * (round(top / 100) * 2 or 1)])
-        fig.text(0.5, 0.94, f"threshold {threshold:.2f}: {int(m[1, 0])} missed, {int(m[0, 1])} false alarms, cost {here}; least cost at {best:.2f}", ha="center", fontsize=10)
-        changed = ((self.p.answers != q.answers).nonzero().view(-1)); moved = f"{len(changed)} answers differ from those at one half"
-        fig.text(0.01, 0.33, moved + (":" if len(changed) else ""), fontsize=8)
-        if self.images is not None and len(changed):
-            few = changed[:8]; _row(fig, [0.01, 0.05, 0.98, 0.22], self.images[self.p.indices[few]], [f"{self.p.classes[self.p.targets[i]]}, {self.scores[i]:.0%} {self.yes}" for i in few.tolist()], 8)
-            fig.text(0.01, 0.01, self.credit, fontsize=5)
-        return described(fig, f"At threshold {threshold:.2f}: {int(m[0, 0])} of {int(m[0].sum())} {self.no}s and {int(m[1, 1])} of {int(m[1].sum())} {self.yes}s are recognised; a miss costs {cost_of_a_miss}, a false alarm 1, all {here}; the least cost is at {best:.2f}. {moved}.")
+        canvas = self.canvas; share = m / m.sum(1, keepdim=True); self.matrix.set_data(share.numpy())
+        for text, n, part in zip(self.counts, m.flatten().tolist(), share.flatten()): text.set(text=f"{n:.0f}", color="white" if part > 0.55 else "black")
+        self.line.set_data(self.grid, cost / least); self.best.set_xdata([best, best])
+        for point, (x, y) in zip(self.points, ((false, found), (found, precision), (threshold, min(here / least, 4)))): point.set_data([x], [y])
+        self.title.set_text(f"threshold {threshold:.2f}: {int(m[1, 0])} missed, {int(m[0, 1])} false alarms, cost {here}; the least is {cost.min():.0f}, at {best:.2f}")
+        changed = (self.p.answers != q.answers).nonzero().view(-1); few = changed[:8]; moved = f"{len(changed)} answers differ from those at one half"
+        self.moved.set_text(moved + (f"; what it is, and the probability of {self.yes}:" if len(changed) and self.images is not None else ""))
+        if self.images is not None: self.row.show(self.images[self.p.indices[few]], [f"{self.p.classes[self.p.targets[i]]}, {self.scores[i]:.0%}" for i in few.tolist()])
+        return described(canvas, f"At threshold {threshold:.2f}: {int(m[0, 0])} of {int(m[0].sum())} {self.no}s and {int(m[1, 1])} of {int(m[1].sum())} {self.yes}s are recognised; a miss costs {cost_of_a_miss}, a false alarm 1, all {here}; the least cost is {cost.min():.0f}, at {best:.2f}. {moved}.")
 
 # %% ../nbs/lib/explorers.ipynb #c028
 class ConfusionExplorer(Explorer):
@@ -462,19 +508,45 @@ class ConfusionExplorer(Explorer):
         i, j = self.p.classes.index(true), self.p.classes.index(called); keep = ((self.p.targets == i) & (self.p.answers == j)).nonzero().view(-1)
         return keep[self.p.probabilities[keep, j].argsort(descending=True, stable=True)]
 
+    @functools.cached_property
+    def canvas(self) -> Backdrop:
+        "The matrix, which stays; what changes is kept by name"
+        fig = _figure(9, 3.7); ax = fig.add_axes([0.09, 0.24, 0.27, 0.66]); c = len(self.p.classes)
+        ax.imshow((self.matrix / self.matrix.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1); ax.grid(False)
+        ax.set_xticks(range(c), self.p.classes, rotation=90, fontsize=7, parse_math=False); ax.set_yticks(range(c), self.p.classes, fontsize=7, parse_math=False)
+        self.frame = Rectangle((0, 0), 1, 1, fill=False, ec="#D55E00", lw=2, animated=True); ax.add_patch(self.frame)
+        self.title = fig.text(0.4, 0.93, "", fontsize=10, parse_math=False, animated=True); self.heats = []
+        if self.images is None: self.listed = fig.text(0.4, 0.85, "", va="top", fontsize=8, animated=True)
+        else: self.row = _Row(fig, [0.4, 0.1, 0.38, 0.75], self.images.shape[1:], 10, 5)
+        if self.images is not None and self.model is not None: self.heats = [_Heat(fig.add_axes([0.8, 0.5 - 0.46 * k, 0.18, 0.4]), tuple(self.images.shape[2:])) for k in (0, 1)]
+        return Backdrop(fig)
+
     def picture(self, true, called, rank=1):
-        found = self.samples(true, called); c = len(self.p.classes); i, j = self.p.classes.index(true), self.p.classes.index(called); rank = min(rank, max(1, len(found)), 10)
-        fig = _figure(9, 3.7); ax = fig.add_axes([0.09, 0.24, 0.27, 0.66]); ax.imshow((self.matrix / self.matrix.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1); ax.grid(False)
-        ax.set_xticks(range(c), self.p.classes, rotation=90, fontsize=7, parse_math=False); ax.set_yticks(range(c), self.p.classes, fontsize=7, parse_math=False); ax.add_patch(_rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, ec="#D55E00", lw=2))
-        fig.text(0.4, 0.93, f"{len(found)} pictures of a {true} {'rightly ' if i == j else ''}called {called}", fontsize=10, parse_math=False)
-        few = found[:10]; sure = [f"{p:.0%}" for p in self.p.probabilities[few, j].tolist()]
-        if self.images is None: fig.text(0.4, 0.85, "\n".join(f"test {int(i)}: {p}" for i, p in zip(self.p.indices[few], sure)), va="top", fontsize=8)
-        elif len(few): _row(fig, [0.4, 0.1, 0.38, 0.75], self.images[self.p.indices[few]], sure, 5, rank - 1)
-        if len(found) and self.images is not None and self.model is not None:
-            s = int(found[rank - 1]); pixels = self.images[self.p.indices[s]]; x = _normalised(self.model, pixels[None], self.data)
-            for k, (name, target) in enumerate(dict.fromkeys(((called, j), (true, i)))):
-                ax = fig.add_axes([0.8, 0.5 - 0.46 * k, 0.18, 0.4]); _overlay(ax, pixels, grad_cam(self.model, x, target)[0].cpu(), 0.6); ax.set_title(f"for {name}: {self.p.probabilities[s, target]:.0%}", fontsize=8, parse_math=False)
-        return described(fig, f"{len(found)} pictures of a {true} called {called}; the surest are shown" + (f", and Grad-CAM of number {rank}, test picture {int(self.p.indices[found[rank - 1]])}." if len(found) and self.model is not None else "."))
+        found = self.samples(true, called); i, j = self.p.classes.index(true), self.p.classes.index(called); rank = min(rank, max(1, len(found)), 10)
+        canvas = self.canvas; few = found[:10]; sure = [f"{p:.0%}" for p in self.p.probabilities[few, j].tolist()]
+        self.frame.set_xy((j - 0.5, i - 0.5)); self.title.set_text(f"{len(found)} pictures of a {true} {'rightly ' if i == j else ''}called {called}")
+        if self.images is None: self.listed.set_text("\n".join(f"test {int(k)}: {p}" for k, p in zip(self.p.indices[few], sure)))
+        else: self.row.show(self.images[self.p.indices[few]], sure, rank - 1)
+        targets = dict.fromkeys(((called, j), (true, i))) if len(found) else ()
+        for heat, (name, target) in itertools.zip_longest(self.heats, targets if self.heats else (), fillvalue=("", None)):
+            if target is None: heat.clear(); continue
+            s = int(found[rank - 1]); pixels = self.images[self.p.indices[s]]
+            heat.show(pixels, grad_cam(self.model, _normalised(self.model, pixels[None], self.data), target)[0].cpu(), f"for {name}: {self.p.probabilities[s, target]:.0%}")
+        return described(canvas, f"{len(found)} pictures of a {true} called {called}; the surest are shown" + (f", and Grad-CAM of number {rank}, test picture {int(self.p.indices[found[rank - 1]])}." if len(found) and self.model is not None else "."))
+
+class _Heat:
+    "A heat map over a grey picture, and a title; for a `Backdrop`"
+    def __init__(self, ax, size: tuple):
+        ax.set_axis_off(); self.size, nothing = size, np.zeros(size); look = dict(animated=True, visible=False)
+        self.parts = [ax.imshow(nothing, cmap="gray", vmin=0, vmax=255, **look), ax.imshow(nothing, cmap="inferno", alpha=0.6, **look), ax.text(0.5, 1.04, "", ha="center", fontsize=8, parse_math=False, transform=ax.transAxes, **look)]
+
+    def clear(self) -> None:
+        for part in self.parts: part.set_visible(False)
+
+    def show(self, pixels: Tensor, heat: Tensor, title: str) -> None:
+        grey, warm, text = self.parts; grey.set_data(pixels.float().mean(0).numpy()); warm.set_data(enlarge(heat[None], self.size)[0].numpy())
+        warm.set_clim(0, max(float(heat.max()), 1e-12)); text.set_text(title)
+        for part in self.parts: part.set_visible(True)
 
 def _overlay(ax, pixels: Tensor, heat: Tensor, opacity: float, top: float | None = None) -> None:
     "A heat map (h, w) over a grey picture (3, H, W)"

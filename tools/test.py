@@ -72,18 +72,23 @@ def check_lint():
     return run([script("ruff"), "check", "--quiet", "--no-cache", "--output-format", "concise", "."], LIMIT) + run([script("codespell"), "."], LIMIT) == 0
 
 
+def shared():
+    "How many processes at once, and threads of each: more threads than cores take ten times as long"
+    cores = os.cpu_count() or 1
+    return str(min(2, cores)), str(max(1, cores // 2))
+
+
 def check_cells():
     "The cells of all notebooks run (nbdev_test)."
-    cores = os.cpu_count() or 1
-    workers = min(2, cores)
-    threads = str(max(1, cores // workers))
+    workers, threads = shared()
     return run([script("nbdev_test"), "--n_workers", workers, "--do_print", "--timing"], LIMIT,
                RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
 
 
 def check_tests():
     "What no notebook cell can test."
-    return run([sys.executable, "-m", "pytest", "tests"], LIMIT, RESNET_COURSE_SCALE="smoke") == 0
+    workers, threads = shared()
+    return run([sys.executable, "-m", "pytest", "tests", "-n", workers, "--dist", "loadfile"], LIMIT, RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
 
 
 def main():
