@@ -55,7 +55,7 @@ def asked_for_files(address, root):
         status, to, _, page = ask(path)
         assert status == 302 and to.startswith("/login") and not page, (path, status, to)
     status, _, cookie, page = ask(f"{place.path}?{place.query}")
-    assert status == 200 and b"explorer=block" in page and cookie
+    assert status == 200 and b"<title>resnet-course</title>" in page and cookie
     secret = [(root / "settings.ini").read_bytes()[:60], b"root:", b"QUERY_STRING", b"base_template", b"VoilaConfiguration", b"def _default", b"notebook_css"]     # the course's settings, the system's users, our notebook's code, settings and template, Voila's code
     for path in FILES:
         for known in ("", cookie):
