@@ -109,6 +109,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(problem=f"{str(node.value)[:40]!r} is no {node.tag.rpartition(':')[2]} ({e})", problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node, deep=False):
+        if not isinstance(node, yaml.MappingNode): raise yaml.constructor.ConstructorError(problem="expected keys and values", problem_mark=node.start_mark)     # of `!!map x`
         seen = set()
         for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
             if key.value in seen: raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark)
