@@ -156,7 +156,7 @@ def _known_keys(model: type[BaseModel], path: tuple) -> list[str]:
 
 def _at(values: Any, path: list) -> Any:
     "The value that a path of keys leads to"
-    for part in path: values = values[part]
+    for part in path: values = values[part] if isinstance(values, (list, tuple)) else next((v for k, v in values.items() if str(k) == str(part)), None)     # keys that are no words come as words
     return values
 
 def _short(value: Any, length: int = 60) -> str:

@@ -173,9 +173,9 @@ def _cifar10(root: Path) -> str | None:
     path = root / "cifar10.safetensors"
     if not path.is_file(): return "torchvision's folder, turned into the course's file when it is first used" if (root / "cifar-10-batches-py").is_dir() else None
     try:
-        with safe_open(str(path), "np") as f: shapes, source = [f.get_slice(f"{s}_images").get_shape() for s in ("train", "test")], (f.metadata() or {}).get("source", "unknown source")
-    except (SafetensorError, OSError) as e: raise ValueError(f"{path.name} is damaged ({e})") from None
-    if [s[0] for s in shapes] != [50_000, 10_000]: source += f"; only {shapes[0][0]:,} and {shapes[1][0]:,} of 50,000 and 10,000 pictures"
+        with safe_open(str(path), "np") as f: counts, source = [f.get_slice(f"{s}_images").get_shape()[0] for s in ("train", "test")], (f.metadata() or {}).get("source", "unknown source")
+    except (SafetensorError, OSError, IndexError) as e: raise ValueError(f"{path.name} is damaged ({e})") from None
+    if counts != [50_000, 10_000]: source += f"; only {counts[0]:,} and {counts[1]:,} of 50,000 and 10,000 pictures"
     return f"{source} ({path.stat().st_size / 2**20:.0f} MiB)"
 
 def _pets(root: Path) -> str | None:

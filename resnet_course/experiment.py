@@ -98,8 +98,18 @@ class Experiment(Config):
 
 # %% ../nbs/07_experiments.ipynb #c009
 class _Loader(yaml.SafeLoader):
-    "YAML that reads 1e-3 as a number, and takes no key twice"
+    "YAML that reads 1e-3 as a number, takes no key twice and no aliases, with which a short text can mean a huge or an endless one"
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent): raise yaml.composer.ComposerError(problem="aliases are not read here, write the value out", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node, deep=False):
+        try: return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as e:    # of a day 99, of `!!int abc`
+            raise yaml.constructor.ConstructorError(problem=f"{str(node.value)[:40]!r} is no {node.tag.rpartition(':')[2]} ({e})", problem_mark=node.start_mark) from None
+
     def construct_mapping(self, node, deep=False):
+        if not isinstance(node, yaml.MappingNode): raise yaml.constructor.ConstructorError(problem="expected keys and values", problem_mark=node.start_mark)     # of `!!map x`
         seen = set()
         for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
             if key.value in seen: raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark)
@@ -114,6 +124,7 @@ def read_yaml(
 ) -> Any:
     "What a YAML text means. Raises `ConfigError`"
     try: return yaml.load(text, _Loader)
+    except RecursionError: raise ConfigError(f"{source or text[:40]}: nested too deeply to be read") from None
     except yaml.YAMLError as e:
         where = getattr(e, "problem_mark", None)
         raise ConfigError(f"{source or text}: not YAML" + (f", line {where.line + 1}: {e.problem}" if where else "")) from None
@@ -126,10 +137,7 @@ def load_experiment(
     overrides: dict[str, Any] | None = None,  # dotted keys, such as {"training.epochs": 5}
 ) -> Experiment:
     "Read an experiment. Raises `ConfigError` naming file, key, value and remedy"
-    path = Path(path)
-    try: values = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError: raise ConfigError(f"{path}: there is no such file") from None
-    except (UnicodeDecodeError, IsADirectoryError): raise ConfigError(f"{path}: not a text file") from None
+    path = Path(path); values = _read_yaml_file(path)
     if not values: raise ConfigError(f"{path}: the file is empty; it needs name, data and model")
     experiment, chosen = make_config(Experiment, values, str(path)), None
     for name, changes in [*experiment.scales.items(), (scale, experiment.scales.get(scale, {}))]:   # every scale must be right, the chosen one comes last
@@ -140,6 +148,12 @@ def load_experiment(
         if key.split(".")[0] == "scales": raise ConfigError(f"{key}: scales belong to the file; set the key itself, such as training.epochs")
         _put(chosen, key, value, path)
     return make_config(Experiment, chosen, str(path)) if overrides else experiment
+
+def _read_yaml_file(path: Path) -> Any:
+    "What a YAML file means. Raises `ConfigError`"
+    try: return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError: raise ConfigError(f"{path}: there is no such file") from None
+    except (UnicodeDecodeError, IsADirectoryError): raise ConfigError(f"{path}: not a text file") from None
 
 def _put(values: dict, key: str, value: Any, path) -> None:
     "Set a dotted key in nested dicts"
@@ -363,7 +377,7 @@ def _read_json(path: Path, *needed: str) -> dict:
         if not isinstance(value, dict) or set(needed) - value.keys(): raise ValueError
         return value
     except FileNotFoundError: raise ConfigError(f"{path}: missing; the run is not finished (resume it) or was copied in part") from None
-    except ValueError: raise ConfigError(f"{path}: damaged; delete it and resume the run") from None
+    except (ValueError, RecursionError): raise ConfigError(f"{path}: damaged; delete it and resume the run") from None
 
 def read_record(
     folder: str | os.PathLike,  # a finished run, or a published experiment
