@@ -34,7 +34,7 @@ class History(list):
         path: str | os.PathLike,  # written whole or not at all
     ) -> None:
         "Write all epochs as CSV; floats in full, so that two histories can be compared exactly"
-        with replace_file(path) as tmp, open(tmp, "w", newline="") as f:
+        with replace_file(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, self.names(), restval="", lineterminator="\n"); writer.writeheader(); writer.writerows(self)
 
     @classmethod
@@ -43,7 +43,7 @@ class History(list):
     ) -> "History":
         "Read what `to_csv` wrote"
         number = lambda s: None if s == "" else int(s) if s.lstrip("-").isdigit() else float(s)
-        with open(path, newline="") as f: return cls({k: number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f))
+        with open(path, newline="", encoding="utf-8") as f: return cls({k: number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f))
 
     def __repr__(self):
         if not self: return "no epochs yet"
