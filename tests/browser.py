@@ -28,7 +28,7 @@ def server(command, address, folder, root, **env):
         finally:
             process.kill() if os.name == "nt" else os.killpg(process.pid, 15)
             try: process.wait(20)
-            except subprocess.TimeoutExpired: os.killpg(process.pid, 9)
+            except subprocess.TimeoutExpired: process.kill() if os.name == "nt" else os.killpg(process.pid, 9)
 
 
 @contextlib.contextmanager
