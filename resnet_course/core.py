@@ -168,7 +168,7 @@ def _short(value: Any, length: int = 60) -> str:
 def cpu_features() -> set[str]:
     "What this CPU has that matters for speed, out of `amx`, `avx512_bf16`, `avx512`, `avx2`; honours `ONEDNN_MAX_CPU_ISA`"
     found, cpuinfo = set(), Path("/proc/cpuinfo")
-    flags = set(next((l for l in cpuinfo.read_text().splitlines() if l.startswith("flags")), "").split()) if cpuinfo.exists() else set()
+    flags = set(next((l for l in cpuinfo.read_text(encoding="utf-8").splitlines() if l.startswith("flags")), "").split()) if cpuinfo.exists() else set()
     if "amx_bf16" in flags: found.add("amx")
     if "avx512_bf16" in flags: found.add("avx512_bf16")
     capability = torch.backends.cpu.get_cpu_capability()   # what torch itself was built for and found
@@ -194,6 +194,6 @@ def describe_machine() -> dict:
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"): return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

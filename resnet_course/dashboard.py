@@ -157,4 +157,4 @@ class Dashboard:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         picture, metadata = self.picture()._repr_mimebundle_()
-        return {**self.widget()._repr_mimebundle_(), **picture}, metadata
+        return {"application/vnd.jupyter.widget-view+json": self.widget().get_view_spec(), **picture}, metadata

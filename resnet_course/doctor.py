@@ -110,7 +110,7 @@ def check_training() -> Iterator[tuple]:
 # %% ../nbs/lib/doctor.ipynb #c012
 def _limit(*paths: str) -> list[int] | None:
     "The numbers in the first of these files of the control group that exists; None for no limit"
-    for words in (Path(p).read_text().split() for p in paths if Path(p).is_file()):
+    for words in (Path(p).read_text(encoding="utf-8").split() for p in paths if Path(p).is_file()):
         if words and all(w.isdigit() for w in words): return [int(w) for w in words]
         return None
     return None
@@ -136,7 +136,7 @@ def check_memory() -> Iterator[tuple]:
     "What is there, what is free, what the container grants"
     from resnet_course.core import describe_machine
     total, limit = describe_machine()["memory_gib"], _limit("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    free = next((int(l.split()[1]) / 2**20 for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable")), None) if Path("/proc/meminfo").exists() else None
+    free = next((int(l.split()[1]) / 2**20 for l in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if l.startswith("MemAvailable")), None) if Path("/proc/meminfo").exists() else None
     if limit and total and limit[0] / 2**30 < total: total = round(limit[0] / 2**30, 1)
     least = min([v for v in (free, total) if v is not None], default=None)
     if least is None: yield "info", "how much there is could not be found out", ""

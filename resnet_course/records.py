@@ -34,7 +34,7 @@ class History(list):
         path: str | os.PathLike,  # written whole or not at all
     ) -> None:
         "Write all epochs as CSV; floats in full, so that two histories can be compared exactly"
-        with replace_file(path) as tmp, open(tmp, "w", newline="") as f:
+        with replace_file(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, self.names(), restval="", lineterminator="\n"); writer.writeheader(); writer.writerows(self)
 
     @classmethod
@@ -44,7 +44,7 @@ class History(list):
         "Read what `to_csv` wrote. Raises `ValueError` for another file"
         number = lambda s: None if s == "" else int(s) if s.lstrip("-").isdigit() else float(s)
         try:
-            with open(path, newline="") as f: return cls({k: number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f))
+            with open(path, newline="", encoding="utf-8") as f: return cls({k: number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f))
         except (ValueError, AttributeError, csv.Error) as e: raise ValueError(f"{path}: not a history ({e}); copy it again") from None
 
     def __repr__(self):

@@ -291,7 +291,7 @@ def _pets_listing(folder # .../oxford-iiit-pet
     for split, name in (("train", "trainval.txt"), ("test", "test.txt")):
         path, rows = folder / "annotations" / name, []
         if not path.is_file(): raise ValueError(f"{path}: not there, so this copy of Pets is incomplete; copy the folder again")
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip() or line.startswith("#"): continue
             words = line.split()
             if len(words) != 4 or not all(w.isdigit() for w in words[1:]) or words[2] not in "12":
@@ -403,7 +403,7 @@ def free_memory() -> int: # bytes
     try: import psutil
     except ImportError: free = 4 * 2**30
     else: free = psutil.virtual_memory().available
-    with contextlib.suppress(OSError, ValueError): free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with contextlib.suppress(OSError, ValueError): free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
     return free
 
 def _amount(n): return f"{n / 2**30:,.1f} GiB" if n >= 2**30 else f"{n / 2**20:,.1f} MiB"

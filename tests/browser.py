@@ -17,19 +17,19 @@ def server(command, address, folder, root, **env):
     env = {**os.environ, "RESNET_COURSE_SCALE": "smoke", "HOME": str(folder / "home"), "PYTHONUNBUFFERED": "1", **env}
     env.setdefault("RESNET_COURSE_DATA", str(root / "data"))
     for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"): env[f"JUPYTER_{name}"] = str(folder / name.lower())
-    with (folder / "server.log").open("w+") as log:
+    with (folder / "server.log").open("w+", encoding="utf-8") as log:
         group = {} if os.name == "nt" else {"start_new_session": True}
         process = subprocess.Popen([sys.executable, *map(str, command)], stdout=log, stderr=log, env=env, **group)
         try:
             end = time.time() + 90
-            while not (found := re.search(address, Path(log.name).read_text())):
-                if process.poll() is not None or time.time() > end: pytest.fail("the server did not start:\n" + Path(log.name).read_text()[-3000:])
+            while not (found := re.search(address, Path(log.name).read_text(encoding="utf-8"))):
+                if process.poll() is not None or time.time() > end: pytest.fail("the server did not start:\n" + Path(log.name).read_text(encoding="utf-8")[-3000:])
                 time.sleep(0.3)
             yield found[0]
         finally:
             process.kill() if os.name == "nt" else os.killpg(process.pid, 15)
             try: process.wait(20)
-            except subprocess.TimeoutExpired: os.killpg(process.pid, 9)
+            except subprocess.TimeoutExpired: process.kill() if os.name == "nt" else os.killpg(process.pid, 9)
 
 
 FILES = ["/../settings.ini", "/%2e%2e/settings.ini", "/settings.ini", "/start.html", "/voila.json", "/resnet-course.ipynb", "//etc/passwd", "/files/settings.ini", "/tree", "/api/contents", "/api/kernels", "/api/terminals", "/edit/settings.ini",

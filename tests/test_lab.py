@@ -126,7 +126,7 @@ def test_an_error_in_the_browser_is_seen(lab, tmp_path, notebook):
     (tmp_path / "own").mkdir()
     for name, cells in {"index.ipynb": [("markdown", "# The index")],
                         "bad.ipynb": [("markdown", "# A bad lesson"), ("code", "print(40 + 2)" + "  # a long line" * 20), ("code", "1/0")]}.items():
-        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)))
+        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)), encoding="utf-8")
     folder = served(tmp_path / "course", tmp_path / "own")
     cut = []                                             # by how many pixels code is wider than what is shown of it
     def look(page, panel): cut.append(max(panel.locator(".jp-CodeCell .cm-scroller").evaluate_all("all => all.map(e => e.scrollWidth - e.clientWidth)")))
