@@ -56,7 +56,7 @@ def watch(work, seconds, samples=60):
         for _ in work(Path(folder)):
             n += 1; now = time.monotonic() - start
             if now >= len(rows) * seconds / samples: rows.append(dict(seconds=round(now, 1), done=n, **counts()))
-            if now > seconds and len(rows) >= 10: return n, rows
+            if now > seconds and len(rows) >= min(10, samples): return n, rows
 
 
 def growth(rows):
