@@ -20,9 +20,9 @@ def test_growth_is_seen():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("work", ["trainings", "clicks"])
-def test_nothing_grows(work, full, monkeypatch):
+def test_nothing_grows(work, full):
     "After a warm-up, files, threads and hooks stay as they are; memory is judged in the ten minutes, not here"
-    monkeypatch.setattr(growth, "CLICKED", growth.CLICKED if full else ("block", "convolution", "augmentation"))
+    if work == "clicks" and not full: pytest.skip("in the full form")
     n, rows = growth.watch(getattr(growth, work), 40 if full else 0.5, samples=10 if full else 5)
     grown = growth.growth(rows); grown.pop("rss_mb", None)
     print(f"{n} times, then {rows[-1]}")
