@@ -14,25 +14,25 @@ from .core import replace_file
 from .data import LoaderConfig
 from .distributed import gathered, rank, world_size
 from .records import CheckpointError, History, load_state
+from .trouble import first_nonfinite
 
 # %% ../nbs/lib/checkpoint.ipynb #c005
 def save_checkpoint(
     state,                    # a `TrainState`
     path: str | os.PathLike,  # usually <run>/checkpoint.pt
 ) -> None:
-    "Write `state` so that training can continue bit for bit; whole or not at all. With several processes all call it, and the first writes. Raises `OSError` naming the file"
+    "Write `state` so that training can continue bit for bit; whole or not at all. With several processes all call it, and the first writes. Raises `OSError` naming the file, and `FloatingPointError` for weights that are no numbers: the last good file stays"
     m, cuda = state.means.over_ranks(), state.precision.device.type == "cuda"
     rng = gathered(dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None))
     if rank(): return
+    if bad := first_nonfinite(state.model): raise FloatingPointError(f"{path}: not saved, because {bad} holds a value that is infinite or no number; what was saved before is kept. Begin a new run with a lower lr, warmup_epochs or clip_norm")
     torch.save(dict(
         format=1, config=state.cfg.model_dump(mode="json"), data=state.data, threads=torch.get_num_threads(),
         model=state.model.state_dict(), optimizer=state.optimizer.state_dict(), schedulers=[s.state_dict() for s in state.schedulers],
         plateau=state.plateau.state_dict() if state.plateau else None, averaged=state.averaged.state_dict() if state.averaged else None, scaler=state.scaler.state_dict(), processes=world_size(), rng=rng,
         epoch=state.epoch, batch=state.batch, means=dict(totals=m.totals, n=m.n, num_classes=m.num_classes), seconds=state.seconds, lr=state.lr,
         history=list(state.history), best=state.best), file := io.BytesIO())
-    try:
-        with replace_file(path) as tmp: tmp.write_bytes(file.getbuffer())         # PyTorch's own writer does not say that a disk is full
-    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
+    with replace_file(path) as tmp: tmp.write_bytes(file.getbuffer())         # PyTorch's own writer does not say that a disk is full
 
 # %% ../nbs/lib/checkpoint.ipynb #c007
 def load_checkpoint(

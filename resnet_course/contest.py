@@ -7,13 +7,13 @@ __all__ = ['SEARCH_SEED', 'Contest', 'read_contest', 'best_rates', 'run_contest'
            'publish_contest', 'published_contest', 'Difference', 'difference']
 
 # %% ../nbs/lib/contest.ipynb #c002
-import csv, math, os, shutil, statistics, sys
+import csv, math, os, statistics, sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from .core import Config, ConfigError, make_config, replace_file, runs_dir
+from .core import Config, ConfigError, copy_file, make_config, replace_file, runs_dir
 from .experiment import Experiment, ModelConfig, _changed, _finished, _read_yaml_file, load_experiment, make_network, publish, read_record
 from .resnet import count_macs, count_parameters
 
@@ -147,7 +147,7 @@ def publish_contest(
     "Copy records, histories and the search out of the runs, beside the contest's file"
     runs = {(v, n): Path(folder) / f"{v}_{n}" for v in contest.variants for n in contest.networks}; here = Path(contest.experiment).parent
     out = {key: publish(run, here / run.name, weights=key in weights, predictions=key in weights) for key, run in runs.items()}
-    if (search := Path(folder) / "search.csv").exists(): shutil.copyfile(search, here / "search.csv")
+    if (search := Path(folder) / "search.csv").exists(): copy_file(search, here / "search.csv")
     return out
 
 def published_contest(

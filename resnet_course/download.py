@@ -193,6 +193,7 @@ def download(
         _origin(part).unlink(missing_ok=True)
         if found == md5:
             _say(progress, f"{path.name}: {size}, the MD5 sum is right")
+            with open(part, "rb+") as f: os.fsync(f.fileno())
             os.replace(part, path)
             return path
         part.unlink()
@@ -279,6 +280,7 @@ def _place(dataset: Dataset, root: Path, work: Path, archives: list, progress: b
     try:
         for a in archives: unpack(a, stage / dataset.folder, progress, 2 * dataset.unpacked + 1_000_000)
         if not _complete(dataset, stage): raise ValueError(f"{archives[0]}: there is no {dataset.title} in it; this is not the published archive")
+        if hasattr(os, "sync"): os.sync()                        # thousands of files: all at once; Windows has no such call
         os.replace(stage / dataset.target, root / dataset.target)
     finally: shutil.rmtree(stage, ignore_errors=True)
 

@@ -9,19 +9,18 @@ __all__ = ['DATASETS', 'FIGURES', 'LARGEST', 'DataConfig', 'ModelOptions', 'Mode
            'rebuild', 'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
 
 # %% ../nbs/07_experiments.ipynb #c003
-import contextlib, copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
+import contextlib, copy, datetime, hashlib, json, os, re, statistics, subprocess
 from pathlib import Path
 from typing import Annotated, Any, Iterable, Iterator, Literal, NamedTuple
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator, model_validator, with_config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict     # typing's own cannot be checked before Python 3.12
 
-from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, generator, make_config, replace_file, repo_root, runs_dir
+from .core import SCALES, Config, ConfigError, copy_file, describe_machine, experiments_dir, generator, hold_folder, make_config, replace_file, repo_root, runs_dir
 from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_folder_loaders, create_pets_loaders
 from .distributed import from_first, gathered, rank, world_size
 from .evaluation import Predictions, load_predictions, predict, save_predictions, summary
@@ -274,10 +273,7 @@ def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdige
 @contextlib.contextmanager
 def _claim(experiment: Experiment, folder: Path) -> Iterator[None]:
     "Hold the folder against other runs. Write the run's config, or see that the folder belongs to this experiment; what decides no digit may change, and seeds may be added"
-    folder.mkdir(parents=True, exist_ok=True)
-    try: lock = FileLock(folder / ".lock").acquire(blocking=False)
-    except Timeout: raise ConfigError(f"{folder}: another process is training here; wait for it, or choose another folder") from None
-    with lock:
+    with hold_folder(folder):
         if (path := folder / "config.yaml").exists() and (changed := _changed(experiment, load_experiment(path))):
             raise ConfigError(f"{folder}: holds a run with another {changed}; use its own config.yaml or another folder")
         with replace_file(path) as tmp: tmp.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
@@ -300,8 +296,9 @@ def _commit() -> dict | None:
     return dict(commit=head.stdout.strip(), dirty=bool(status.stdout.strip())) if head.returncode == 0 else None
 
 def _log(folder: Path, text: str) -> None:
+    "A line more of the log; a disk that is full is not the log's to report"
     if rank(): return
-    with open(folder / "log.txt", "a", encoding="utf-8") as f: f.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+    with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as f: f.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
 # %% ../nbs/07_experiments.ipynb #c120
 class DataRecord(Config):
@@ -435,14 +432,14 @@ def publish(
     history = History(dict(seed=s, **row) for s in record["seeds"] for row in History.from_csv(folder / f"seed{s}" / "history.csv"))
     to.mkdir(parents=True, exist_ok=True)
     history.to_csv(to / "history.csv")
-    if not (to / "config.yaml").exists(): shutil.copyfile(folder / "config.yaml", to / "config.yaml")
+    if not (to / "config.yaml").exists(): copy_file(folder / "config.yaml", to / "config.yaml")
     round_weights(_weights_of(folder, record), file := to / "weights.safetensors")
     next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(file)
     if (size := file.stat().st_size) > LARGEST or not weights: file.unlink()
     if size > LARGEST and weights: _save_maps(folder, to / "maps.safetensors")
     for split in set(record["metrics"]) - {"train"} if predictions else (): save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
-    if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
+    for figure in (folder / "figures").glob("*.png"): copy_file(figure, to / "figures" / figure.name)
     return to
 
 def _weights_of(folder: Path, record: dict) -> Path:
