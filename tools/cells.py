@@ -32,6 +32,7 @@ def limited(fn, *args, **kw):
 
 
 if __name__ == "__main__":
-    nbdev.test.test_nb = limited
+    import cells                                        # by its name: in a process that has tested a notebook, __main__ is that notebook's
+    nbdev.test.test_nb = cells.limited
     try: nbdev.test.nbdev_test()
     except BrokenProcessPool: sys.exit(f"cells: a process died; if it says Timeout above, a notebook took more than {LIMIT} s, in the cell that stands there in <>")
