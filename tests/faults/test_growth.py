@@ -13,7 +13,7 @@ def row(**more): return dict(rss_mb=500.0, files=10, threads=2, hooks=0, figures
 
 def test_growth_is_seen():
     assert growth.growth([row()] * 30) == {} == growth.growth([row(files=k) for k in range(10)][:1] * 6 + [row()] * 24)
-    for name, step in dict(files=1, threads=1, hooks=1, figures=1, modules=1, rss_mb=2).items():
+    for name, step in dict(files=1, threads=1, hooks=1, figures=1, rss_mb=2).items():
         rows = [row(**{name: row()[name] + step * k}) for k in range(30)]
         assert list(growth.growth(rows)) == [name], name
 
