@@ -9,7 +9,7 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab explore course figures test test-browser test-faults bench lint export clean-nbs badges readme hooks lock site site-check clean
+.PHONY: help setup lab explore course figures test test-browser test-faults versions bench lint export clean-nbs badges readme hooks lock site site-check clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -39,6 +39,9 @@ test-browser: setup  ## only the tests that use a real browser (Chromium): Jupyt
 
 test-faults: setup  ## break things on purpose, all of tests/README.md (a few of each kind are in `make test`)
 	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/faults
+
+versions: setup  ## try the oldest and newest allowed versions on Python 3.10 to 3.13; tests/versions.md (6 GB of disk, many to download)
+	@$(PY) tools/versions.py
 
 bench: setup  ## speed and memory against other ways, in ratios measured side by side; how soon explorers answer (12 minutes)
 	@$(PY) benchmarks/bench.py --out benchmarks/results.json; a=$$?; $(PY) benchmarks/latency.py --out benchmarks/latency.json && exit $$a

@@ -13,12 +13,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+from peers import NETS
+
 LIBRARIES = ("timm", "lightning", "fastai")
 PEERS = ("plain", *LIBRARIES)
 TITLES = dict(course="the course", plain="a plain loop", timm="timm", lightning="Lightning", fastai="fastai")
 TARGETS = dict(defaults=2.0, best=1.0)
-NETS = {"resnet18": "ResNet-18 at 32 px, batches of 128", "resnet50": "ResNet-50 at 32 px, batches of 64",
-        "resnet50-224": "ResNet-50 at 224 px, batches of 16", "resnet101-224": "ResNet-101 at 224 px, batches of 16"}
+COMPARED = ("resnet18", "resnet50", "resnet50-224", "resnet101-224")
 SETTINGS = {
     "defaults": "plain: fp32, contiguous, two workers, loss and accuracy read in every step. timm: fp32, four workers, its loader, schedule and meters, loss read in every step. "
                 "Lightning: fp32, no worker, logger, checkpoints and progress on. fastai: fp32, two workers, its own SGD, metrics, progress on.",
@@ -27,11 +28,17 @@ SETTINGS = {
 }
 
 
+def title_of(net):
+    "What is trained, in words."
+    name, side, _, batch, _ = NETS[net]
+    return f"ResNet-{name.removeprefix('resnet')} at {side} px, batches of {batch}"
+
+
 def parts():
     "name, title, the course's side, {side of others: its spec}, what the ratio is of, target."
-    for net, title in NETS.items():
+    for net in COMPARED:
         for how in ("best", "defaults"):
-            yield f"{net}-{how}", f"Training, {title}, {'each at its best' if how == 'best' else 'each at its defaults'}", {p: dict(task="train", peer=p, net=net, best=how == "best") for p in ("course", *PEERS)}, "images/s", TARGETS[how]
+            yield f"{net}-{how}", f"Training, {title_of(net)}, {'each at its best' if how == 'best' else 'each at its defaults'}", {p: dict(task="train", peer=p, net=net, best=how == "best") for p in ("course", *PEERS)}, "images/s", TARGETS[how]
     kinds = {"plain, floats": ("plain", "float", 0), "plain, floats, two workers": ("plain", "float", 2), "plain, transforms v2 on tensors": ("plain", "v2", 0), "plain, bytes": ("plain", "bytes", 0),
              "plain, bytes, two workers": ("plain", "bytes", 2), "timm, one worker": ("timm", "bytes", 1), "timm, two workers": ("timm", "bytes", 2),
              "fastai, no worker": ("fastai", "bytes", 0), "fastai, two workers": ("fastai", "bytes", 2)}

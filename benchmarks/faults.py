@@ -54,7 +54,7 @@ def launch(run, processes=2, fault="", restarts=1, timeout=60, prefix=(), extra=
 
 def write_config(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    (path := folder / "tiny.yaml").write_text(CONFIG)
+    (path := folder / "tiny.yaml").write_text(CONFIG, encoding="utf-8")
     return path
 
 
@@ -69,8 +69,8 @@ def end(process, seconds=300):
 
 
 def weights(run): return hashlib.sha256((run / "seed0" / "weights.safetensors").read_bytes()).hexdigest()
-def lives(run): return (run / "log.txt").read_text().count(" with 1 threads")
-def last_loss(run): return float((run / "seed0" / "history.csv").read_text().splitlines()[-1].split(",")[2])
+def lives(run): return (run / "log.txt").read_text(encoding="utf-8").count(" with 1 threads")
+def last_loss(run): return float((run / "seed0" / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")[2])
 
 
 def wait_for(condition, seconds=180):
@@ -173,8 +173,8 @@ def main():
     table = "| what breaks | finished | begun | weights equal to an undisturbed training's |\n|---|---|---|---|\n" + "\n".join(map(as_row, rows))
     print(table)
     if args.out:
-        args.out.write_text(json.dumps(dict(machine=describe_machine(), cases=rows), indent=1) + "\n")
-        args.out.with_suffix(".md").write_text(f"# Faults\n\n{__doc__.splitlines()[0]}\n\n{table}\n")
+        args.out.write_text(json.dumps(dict(machine=describe_machine(), cases=rows), indent=1) + "\n", encoding="utf-8")
+        args.out.with_suffix(".md").write_text(f"# Faults\n\n{__doc__.splitlines()[0]}\n\n{table}\n", encoding="utf-8")
     return any(not r.get("finished") and "skipped" not in r for r in rows)
 
 

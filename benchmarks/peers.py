@@ -96,9 +96,10 @@ def bf16(on): return torch.autocast("cpu", torch.bfloat16, enabled=on)
 
 
 # --- the course ---------------------------------------------------------------------------------------------------------------
-def course_loaders(n, size, stored, batch):
+def course_loaders(n, size, batch):
+    "Pictures are stored as large as they are trained on: a crop is resized to the size of its picture."
     from resnet_course.data import ImageStore, LoaderConfig, make_loaders
-    x, y = (torch.from_numpy(a) for a in pictures(n, stored))
+    x, y = (torch.from_numpy(a) for a in pictures(n, size))
     store = ImageStore(x.permute(0, 3, 1, 2).contiguous(), y, x[:1].permute(0, 3, 1, 2), y[:1], [str(i) for i in range(CLASSES)], "noise")
     how = dict(pad_crop=4) if size == 32 else dict(random_resized_crop=(0.08, 1.0), image_size=size)
     return make_loaders(store, LoaderConfig(batch_size=batch, eval_batch_size=batch, val_fraction=0.0, flip=True, mean=MEAN, std=STD, device="cpu", **how))
@@ -107,10 +108,11 @@ def course_loaders(n, size, stored, batch):
 def course_train(turns, name, size, stored, batch, steps, best):
     from resnet_course.resnet import create_model
     from resnet_course.training import TrainingConfig, TrainState, fit_steps
-    data = course_loaders(batch * steps, size, stored, batch)
+    data = course_loaders(batch * steps, size, batch)
     model = create_model(name, num_classes=CLASSES, **(dict(stem="cifar") if size == 32 else {}))
     cfg = TrainingConfig(epochs=10_000, lr=SGD["lr"], momentum=SGD["momentum"], weight_decay=SGD["weight_decay"], nesterov=True)
     training = fit_steps(TrainState(model, cfg, data), data)
+    assert data.train.batch(0, 0)[0].shape == (batch, 3, size, size)
     while True:                                               # of `fit`, which runs over these steps: an epoch, and the end of the one before
         turns.begin()
         for _ in range(steps): next(training)
@@ -131,7 +133,7 @@ def course_step(turns, on, name, size, stored, batch, steps):
     if "checkpointing" in on:
         for block in (b for layer in (model.layer1, model.layer2, model.layer3) for b in layer): block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
     if "compile" in on: model = compiled(model)
-    batches = course_loaders(batch * steps, size, stored, batch).train if "in memory" in on else loader(dataset(*pictures(batch * steps, stored), size, "float"), batch)
+    batches = course_loaders(batch * steps, size, batch).train if "in memory" in on else loader(dataset(*pictures(batch * steps, stored), size, "float"), batch)
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused="fused" in on)
     while True:
         turns.begin()
@@ -143,7 +145,7 @@ def course_step(turns, on, name, size, stored, batch, steps):
 
 
 def course_load(turns, n, batch, kind, workers):
-    data = course_loaders(n, 32, 32, batch)
+    data = course_loaders(n, 32, batch)
     while True: turns.begin(); turns.end(sum(len(y) for _, y in data.train))
 
 
@@ -151,7 +153,7 @@ def course_evaluate(turns, n, batch):
     from resnet_course.resnet import create_model
     from resnet_course.training import evaluate_classification, pick_precision
     from resnet_course.speed import keep_memory
-    keep_memory(); data, precision = course_loaders(n, 32, 32, batch), pick_precision(device="cpu")
+    keep_memory(); data, precision = course_loaders(n, 32, batch), pick_precision(device="cpu")
     model = precision.place(create_model("resnet18", stem="cifar", num_classes=CLASSES))
     while True: turns.begin(); evaluate_classification(model, data.clean(n), precision=precision); turns.end(n)
 
@@ -160,7 +162,7 @@ def course_checkpoint(turns, folder):
     from resnet_course.checkpoint import load_checkpoint, save_checkpoint
     from resnet_course.resnet import create_model
     from resnet_course.training import TrainingConfig, TrainState, fit_steps
-    data = course_loaders(4, 32, 32, 2)
+    data = course_loaders(4, 32, 2)
     state = TrainState(create_model("resnet50", stem="cifar", num_classes=CLASSES), TrainingConfig(epochs=2), data)
     next(fit_steps(state, data)); path = os.path.join(folder, "checkpoint.pt")
     from pathlib import Path
@@ -168,7 +170,7 @@ def course_checkpoint(turns, folder):
 
 
 def course_first(size):
-    return course_loaders(512, size, size, 128).train.batch(0, 0)[0]
+    return course_loaders(512, size, 128).train.batch(0, 0)[0]
 
 
 # --- a loop as torchvision's references have it ---------------------------------------------------------------------------------

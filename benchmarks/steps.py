@@ -10,12 +10,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from compare import take_turns
+from compare import take_turns, title_of
 
 STEPS = ["fp32, contiguous, pictures one by one", "channels_last", "bf16", "fused", "in memory", "kept", "compile"]
 TITLES = {"channels_last": "channels last in memory", "bf16": "bf16 where it is safe (autocast)", "fused": "the optimizer's step in one pass (fused)",
           "in memory": "pictures in memory, augmented as whole batches", "kept": "freed memory kept for the next batch", "compile": "compiled", "checkpointing": "compiled no more, and maps computed again in place of kept (checkpointing)"}
-NETS = {"resnet20": "ResNet-20 at 32 px, batches of 128", "resnet18": "ResNet-18 at 32 px, batches of 128"}
 
 
 def steps(net, rounds):
@@ -72,7 +71,7 @@ def tables(out):
     machine = out["machine"]
     yield f"{machine['cpu']} ({', '.join(machine['cpu_features'])}), {machine['threads']} threads, torch {machine['torch']}; median and range of the rounds"
     for net, lines in out.get("steps", {}).items():
-        yield f"\n### {NETS[net]}, {len(lines[0]['per_second'])} rounds\n\n| step | images/s | times the line above (range) | memory, MiB |\n|---|---|---|---|"
+        yield f"\n### {title_of(net)}, {len(lines[0]['per_second'])} rounds\n\n| step | images/s | times the line above (range) | memory, MiB |\n|---|---|---|---|"
         for s in lines:
             gain = f"**{statistics.median(s['gain']):.2f}** ({min(s['gain']):.2f} to {max(s['gain']):.2f})" if s["gain"] else ""
             yield f"| {TITLES.get(s['step'], s['step'])} | {statistics.median(s['per_second']):,.0f} | {gain} | {s['memory_mib'] or 0:,.0f} |"
@@ -89,7 +88,7 @@ def main():
     from resnet_course.core import describe_machine
     out = json.loads(args.out.read_text(encoding="utf-8")) if args.out and args.out.exists() else {}
     out["machine"], parts = describe_machine(), args.only.split(",")
-    if "steps" in parts: out["steps"] = {net: steps(net, args.rounds if net == "resnet20" else min(args.rounds, 3)) for net in NETS}
+    if "steps" in parts: out["steps"] = {net: steps(net, args.rounds if net == "resnet20" else min(args.rounds, 3)) for net in ("resnet20", "resnet18")}
     if "roofline" in parts: out["roofline"] = roofline()               # after the steps: on Linux a child begins with its parent's largest memory
     if "growth" in parts: out["growth"] = growth()
     print("\n".join(tables(out)))

@@ -14,25 +14,25 @@ from .core import replace_file
 from .data import LoaderConfig
 from .distributed import gathered, rank, world_size
 from .records import CheckpointError, History, load_state
+from .trouble import first_nonfinite
 
 # %% ../nbs/lib/checkpoint.ipynb #c005
 def save_checkpoint(
     state,                    # a `TrainState`
     path: str | os.PathLike,  # usually <run>/checkpoint.pt
 ) -> None:
-    "Write `state` so that training can continue bit for bit; whole or not at all. With several processes all call it, and the first writes. Raises `OSError` naming the file"
+    "Write `state` so that training can continue bit for bit; whole or not at all. With several processes all call it, and the first writes. Raises `OSError` naming the file, and `FloatingPointError` for weights that are no numbers: the last good file stays"
     m, cuda = state.means.over_ranks(), state.precision.device.type == "cuda"
     rng = gathered(dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None))
     if rank(): return
+    if bad := first_nonfinite(state.model): raise FloatingPointError(f"{path}: not saved, because {bad} holds a value that is infinite or no number; what was saved before is kept. Begin a new run with a lower lr, warmup_epochs or clip_norm")
     torch.save(dict(
         format=1, config=state.cfg.model_dump(mode="json"), data=state.data, threads=torch.get_num_threads(),
         model=state.model.state_dict(), optimizer=state.optimizer.state_dict(), schedulers=[s.state_dict() for s in state.schedulers],
         plateau=state.plateau.state_dict() if state.plateau else None, averaged=state.averaged.state_dict() if state.averaged else None, scaler=state.scaler.state_dict(), processes=world_size(), rng=rng,
         epoch=state.epoch, batch=state.batch, means=dict(totals=m.totals, n=m.n, num_classes=m.num_classes), seconds=state.seconds, lr=state.lr,
         history=list(state.history), best=state.best), file := io.BytesIO())
-    try:
-        with replace_file(path) as tmp: tmp.write_bytes(file.getbuffer())         # PyTorch's own writer does not say that a disk is full
-    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
+    with replace_file(path) as tmp: tmp.write_bytes(file.getbuffer())         # PyTorch's own writer does not say that a disk is full
 
 # %% ../nbs/lib/checkpoint.ipynb #c007
 def load_checkpoint(
@@ -46,16 +46,24 @@ def load_checkpoint(
     except FileNotFoundError: raise CheckpointError(f"{path}: there is no such file") from None
     except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, KeyError):
         raise CheckpointError(f"{path}: damaged or not a checkpoint; delete it to start anew") from None
-    if not isinstance(saved, dict) or saved.get("format") != 1 or not {"config", "data", "model"} <= saved.keys():
+    try: return _restore(state, saved, path)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as e:
+        raise e if isinstance(e, CheckpointError) else CheckpointError(f"{path}: a part of it is missing or of another kind ({type(e).__name__}: {e}); delete it to start anew") from None
+
+def _restore(state, saved: dict, path) -> "TrainState":
+    "Put what was read into `state`, if it belongs there"
+    if not isinstance(saved, dict) or saved.get("format") != 1 or not all(isinstance(saved.get(k), dict) for k in ("config", "data", "model")):
         raise CheckpointError(f"{path}: not a checkpoint of this course; delete it to start anew")
     unnamed = {k: field.default for kind in (type(state.cfg), LoaderConfig) for k, field in kind.model_fields.items()}      # settings that came later were at their defaults
     begun, now = {**unnamed, **saved["config"], **saved["data"]}, {**state.cfg.model_dump(mode="json"), **state.data}
     changed = [f"{k} was {begun.get(k)!r} and is {v!r}" for k, v in now.items() if begun.get(k) != v]
     if changed: raise CheckpointError(f"{path}: the run was begun with other settings: {'; '.join(changed)}; use the old ones or start a new run")
-    if saved["threads"] != torch.get_num_threads():
-        warnings.warn(f"this run was begun with {saved['threads']} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ", stacklevel=2)
+    if saved.get("threads") != torch.get_num_threads():
+        warnings.warn(f"this run was begun with {saved.get('threads')} threads and goes on with {torch.get_num_threads()}: sums are taken in another order, so the last bits will differ", stacklevel=3)
     if (processes := saved.get("processes", 1)) != world_size():
-        warnings.warn(f"this run was begun with {processes} processes and goes on with {world_size()}: sums are taken in another order, and BatchNorm sees other shares, so its digits will differ", stacklevel=2)
+        warnings.warn(f"this run was begun with {processes} processes and goes on with {world_size()}: sums are taken in another order, and BatchNorm sees other shares, so its digits will differ", stacklevel=3)
+    kinds = dict(epoch=int, batch=int, seconds=(int, float), lr=(int, float), best=(dict, type(None)), means=dict, history=list)
+    if wrong := [k for k, kind in kinds.items() if not isinstance(saved[k], kind)]: raise TypeError(f"{wrong[0]} is {type(saved[wrong[0]]).__name__}")
     load_state(state.model, saved["model"], path)
     state.optimizer.load_state_dict(saved["optimizer"])
     for s, sd in zip(state.schedulers, saved["schedulers"]): s.load_state_dict(sd)
@@ -67,5 +75,5 @@ def load_checkpoint(
     if rng["cuda"] is not None and len(rng["cuda"]) and state.precision.device.type == "cuda": torch.cuda.set_rng_state((rng["cuda"] if "processes" in saved else rng["cuda"][0]).cpu())
     for name in ("epoch", "batch", "seconds", "lr", "best"): setattr(state, name, saved[name])
     if rank() == 0: vars(state.means).update(saved["means"])     # the sums of all processes; the others begin at nothing
-    state.history = History(saved["history"])
+    state.history = History(map(dict, saved["history"]))
     return state

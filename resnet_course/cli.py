@@ -261,7 +261,8 @@ def _run(argv: list[str]) -> Result:
     except ImportError as e: message, code = f"{e}; resnet-course doctor says what to install", 2
     except RecursionError: message, code = "a file is nested too deeply to be read", 2
     except (RuntimeError, MemoryError) as e:
-        if isinstance(e, MemoryError) or re.search("out of memory|can't allocate memory", str(e)): message = "out of memory; lower data.batch_size or data.eval_batch_size, or take another device"
+        from resnet_course.trouble import out_of_memory
+        if out_of_memory(e): message = str(e) if str(e).startswith("out of memory; ") else "out of memory; lower data.batch_size or data.eval_batch_size, or take another device"
         elif "WORLD_SIZE" in os.environ and re.search("(?i)gloo|nccl|connection|timed? ?out|heartbeat", str(e)): message = f"another process of this training ended or fell silent ({str(e).splitlines()[0][-120:]}); torchrun starts all of them again from the last checkpoint, if --max-restarts allows"
         else: raise
         code = 2

@@ -7,14 +7,14 @@ __all__ = ['SEARCH_SEED', 'Contest', 'read_contest', 'best_rates', 'run_contest'
            'publish_contest', 'published_contest', 'Difference', 'difference']
 
 # %% ../nbs/lib/contest.ipynb #c002
-import csv, math, os, shutil, statistics, sys
+import csv, math, os, statistics, sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from .core import Config, ConfigError, make_config, replace_file, runs_dir
-from .experiment import Experiment, ModelConfig, _changed, _finished, load_experiment, make_network, publish, read_record, read_yaml
+from .core import Config, ConfigError, copy_file, make_config, replace_file, runs_dir
+from .experiment import Experiment, ModelConfig, _changed, _finished, _read_yaml_file, load_experiment, make_network, publish, read_record
 from .resnet import count_macs, count_parameters
 
 # %% ../nbs/lib/contest.ipynb #c005
@@ -33,9 +33,7 @@ def read_contest(
     path: str | os.PathLike,  # a contest.yaml
 ) -> Contest:
     "A contest, with the full path of its experiment. Raises `ConfigError`"
-    path = Path(path)
-    try: contest = make_config(Contest, read_yaml(path.read_text(encoding="utf-8"), str(path)) or {}, str(path))
-    except FileNotFoundError: raise ConfigError(f"{path}: there is no such file") from None
+    path = Path(path); contest = make_config(Contest, _read_yaml_file(path) or {}, str(path))
     if unknown := set(contest.own) - set(contest.networks): raise ConfigError(f"{path}: own.{sorted(unknown)[0]}: no network has this name; there are {', '.join(contest.networks)}")
     return contest.model_copy(update=dict(experiment=str(path.parent / contest.experiment)))
 
@@ -149,7 +147,7 @@ def publish_contest(
     "Copy records, histories and the search out of the runs, beside the contest's file"
     runs = {(v, n): Path(folder) / f"{v}_{n}" for v in contest.variants for n in contest.networks}; here = Path(contest.experiment).parent
     out = {key: publish(run, here / run.name, weights=key in weights, predictions=key in weights) for key, run in runs.items()}
-    if (search := Path(folder) / "search.csv").exists(): shutil.copyfile(search, here / "search.csv")
+    if (search := Path(folder) / "search.csv").exists(): copy_file(search, here / "search.csv")
     return out
 
 def published_contest(

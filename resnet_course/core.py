@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'repo_root', 'cache_dir', 'data_dir', 'runs_dir', 'experiments_dir', 'scale', 'by_scale', 'pick_device',
-           'generator', 'replace_file', 'Config', 'ConfigError', 'make_config', 'nearest', 'cpu_features',
-           'describe_machine']
+           'generator', 'replace_file', 'copy_file', 'hold_folder', 'Config', 'ConfigError', 'make_config', 'nearest',
+           'cpu_features', 'describe_machine']
 
 # %% ../nbs/lib/core.ipynb #c002
-import contextlib, difflib, hashlib, os, platform, re, tempfile, time
+import contextlib, difflib, hashlib, os, platform, re, shutil, tempfile, time
 from pathlib import Path
 from typing import Any, Iterator
 
 import torch
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 # %% ../nbs/lib/core.ipynb #c004
@@ -83,18 +84,47 @@ def generator(
 def replace_file(
     path: str | os.PathLike,  # the file to be made or replaced
 ) -> Iterator[Path]:
-    "Gives a temporary path beside `path` and renames it onto `path` on success; on an error the old file stays"
+    "Gives a temporary path beside `path` and renames it onto `path` on success; on an error the old file stays. The system's errors name `path`"
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.tmp"):            # of a process that was killed long ago
-        if time.time() - left.stat().st_mtime > 3600: left.unlink(missing_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(fd); tmp = Path(name)
+        with contextlib.suppress(FileNotFoundError):                # another process tidies, too
+            if time.time() - left.stat().st_mtime > 3600: left.unlink()
+    tmp = None
     try:
-        yield tmp
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(fd); yield (tmp := Path(name))
         with open(tmp, "rb+") as f: os.fsync(f.fileno())
         tmp.chmod(0o644)
         os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+    except Exception as e:
+        if (told := _about(e, path)) is e: raise
+        raise told from None
+    finally:
+        if tmp: tmp.unlink(missing_ok=True)
+
+def _about(e: Exception, path: Path) -> Exception:
+    "An error of the system about the temporary file, as one about `path`; others as they are. safetensors has a kind of its own"
+    if words := re.search(r"([^:]+) \(os error (\d+)\)", str(e)): return OSError(int(words[2]), words[1].strip(), str(path))
+    ours = isinstance(e, OSError) and e.errno and (e.filename is None or Path(os.fsdecode(e.filename)).name.startswith(f".{path.name}."))
+    return OSError(e.errno, e.strerror, str(path)) if ours else e
+
+def copy_file(
+    source: str | os.PathLike,
+    path: str | os.PathLike,  # the file to be made or replaced
+) -> None:
+    "Copy a file, whole or not at all"
+    with replace_file(path) as tmp: shutil.copyfile(source, tmp)
+
+# %% ../nbs/lib/core.ipynb #c125
+@contextlib.contextmanager
+def hold_folder(
+    folder: str | os.PathLike,  # is made
+) -> Iterator[None]:
+    "Hold a folder against other trainings, of this process or another, as long as the block runs. Raises `ConfigError`, which stands below"
+    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
+    try: lock = FileLock(folder / ".lock").acquire(blocking=False)
+    except Timeout: raise ConfigError(f"{folder}: another process is training here; wait for it, or choose another folder") from None
+    with lock: yield
 
 # %% ../nbs/lib/core.ipynb #c020
 class Config(BaseModel):
@@ -156,7 +186,7 @@ def _known_keys(model: type[BaseModel], path: tuple) -> list[str]:
 
 def _at(values: Any, path: list) -> Any:
     "The value that a path of keys leads to"
-    for part in path: values = values[part]
+    for part in path: values = values[part] if isinstance(values, (list, tuple)) else next((v for k, v in values.items() if str(k) == str(part)), None)     # keys that are no words come as words
     return values
 
 def _short(value: Any, length: int = 60) -> str:
@@ -168,7 +198,7 @@ def _short(value: Any, length: int = 60) -> str:
 def cpu_features() -> set[str]:
     "What this CPU has that matters for speed, out of `amx`, `avx512_bf16`, `avx512`, `avx2`; honours `ONEDNN_MAX_CPU_ISA`"
     found, cpuinfo = set(), Path("/proc/cpuinfo")
-    flags = set(next((l for l in cpuinfo.read_text().splitlines() if l.startswith("flags")), "").split()) if cpuinfo.exists() else set()
+    flags = set(next((l for l in cpuinfo.read_text(encoding="utf-8").splitlines() if l.startswith("flags")), "").split()) if cpuinfo.exists() else set()
     if "amx_bf16" in flags: found.add("amx")
     if "avx512_bf16" in flags: found.add("avx512_bf16")
     capability = torch.backends.cpu.get_cpu_capability()   # what torch itself was built for and found
@@ -194,6 +224,6 @@ def describe_machine() -> dict:
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"): return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

@@ -19,6 +19,7 @@ from .explorers import _figure
 from .resnet import create_model
 from .style import LINES, described
 from .training import TrainingConfig, TrainState, fit_steps
+from .trouble import out_of_memory
 
 # %% ../nbs/lib/dashboard.ipynb #c005
 class Training:
@@ -84,7 +85,7 @@ class Training:
                     if self._lr is not None: self._set_rate(self._lr); self._lr = None
             self.status = "stopped" if self._stop and not self.state.done else "done"
             if self.path and self.status == "stopped": save_checkpoint(self.state, self.path)              # at the end of an epoch it has been saved
-        except Exception as e: self.status, self.error = "failed", f"{type(e).__name__}: {e}"          # told by the dashboard: a thread has nobody to raise it to
+        except Exception as e: self.status, self.error = "failed", f"{type(e).__name__}: {e}" + "; take a smaller batch_size" * out_of_memory(e)          # told by the dashboard: a thread has nobody to raise it to
         finally:
             if lock: lock.release()
             self.ended.set()
@@ -157,4 +158,4 @@ class Dashboard:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         picture, metadata = self.picture()._repr_mimebundle_()
-        return {**self.widget()._repr_mimebundle_(), **picture}, metadata
+        return {"application/vnd.jupyter.widget-view+json": self.widget().get_view_spec(), **picture}, metadata

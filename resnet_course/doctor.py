@@ -110,7 +110,7 @@ def check_training() -> Iterator[tuple]:
 # %% ../nbs/lib/doctor.ipynb #c012
 def _limit(*paths: str) -> list[int] | None:
     "The numbers in the first of these files of the control group that exists; None for no limit"
-    for words in (Path(p).read_text().split() for p in paths if Path(p).is_file()):
+    for words in (Path(p).read_text(encoding="utf-8").split() for p in paths if Path(p).is_file()):
         if words and all(w.isdigit() for w in words): return [int(w) for w in words]
         return None
     return None
@@ -136,7 +136,7 @@ def check_memory() -> Iterator[tuple]:
     "What is there, what is free, what the container grants"
     from resnet_course.core import describe_machine
     total, limit = describe_machine()["memory_gib"], _limit("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    free = next((int(l.split()[1]) / 2**20 for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable")), None) if Path("/proc/meminfo").exists() else None
+    free = next((int(l.split()[1]) / 2**20 for l in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if l.startswith("MemAvailable")), None) if Path("/proc/meminfo").exists() else None
     if limit and total and limit[0] / 2**30 < total: total = round(limit[0] / 2**30, 1)
     least = min([v for v in (free, total) if v is not None], default=None)
     if least is None: yield "info", "how much there is could not be found out", ""
@@ -173,9 +173,9 @@ def _cifar10(root: Path) -> str | None:
     path = root / "cifar10.safetensors"
     if not path.is_file(): return "torchvision's folder, turned into the course's file when it is first used" if (root / "cifar-10-batches-py").is_dir() else None
     try:
-        with safe_open(str(path), "np") as f: shapes, source = [f.get_slice(f"{s}_images").get_shape() for s in ("train", "test")], (f.metadata() or {}).get("source", "unknown source")
-    except (SafetensorError, OSError) as e: raise ValueError(f"{path.name} is damaged ({e})") from None
-    if [s[0] for s in shapes] != [50_000, 10_000]: source += f"; only {shapes[0][0]:,} and {shapes[1][0]:,} of 50,000 and 10,000 pictures"
+        with safe_open(str(path), "np") as f: counts, source = [f.get_slice(f"{s}_images").get_shape()[0] for s in ("train", "test")], (f.metadata() or {}).get("source", "unknown source")
+    except (SafetensorError, OSError, IndexError) as e: raise ValueError(f"{path.name} is damaged ({e})") from None
+    if counts != [50_000, 10_000]: source += f"; only {counts[0]:,} and {counts[1]:,} of 50,000 and 10,000 pictures"
     return f"{source} ({path.stat().st_size / 2**20:.0f} MiB)"
 
 def _pets(root: Path) -> str | None:

@@ -104,10 +104,10 @@ def _ask(url: str, part: Path) -> http.client.HTTPResponse | None:
     "The server's answer; None says that there is no more than `part`. Raises `_Broken`, or OSError where trying again is useless"
     try: return urllib.request.build_opener(_HTTP, _HTTPS).open(_rest(url, part))
     except urllib.error.HTTPError as e:
-        e.close()
+        e.close(); why = " ".join(f"{e.code} {e.reason}".split())
         if e.code == 416 and _length(part): return None
-        if e.code in (408, 425, 429) or e.code >= 500: raise _Broken(f"the server answered {e.code} {e.reason}") from None
-        raise OSError(f"{url}: the server answered {e.code} {e.reason}; {REMEDY}") from None
+        if e.code in (408, 425, 429) or e.code >= 500: raise _Broken(f"the server answered {why}") from None
+        raise OSError(f"{url}: the server answered {why}; {REMEDY}") from None
     except urllib.error.URLError as e: raise _Unreachable(f"{urlsplit(url).hostname} cannot be reached ({e.reason})") from None
     except http.client.InvalidURL as e: raise ValueError(f"{url}: not an address ({e}); quote it, and write %20 for a space") from None
     except (OSError, http.client.HTTPException) as e: raise _Broken(f"no answer ({e or type(e).__name__})") from None
@@ -193,6 +193,7 @@ def download(
         _origin(part).unlink(missing_ok=True)
         if found == md5:
             _say(progress, f"{path.name}: {size}, the MD5 sum is right")
+            with open(part, "rb+") as f: os.fsync(f.fileno())
             os.replace(part, path)
             return path
         part.unlink()
@@ -204,15 +205,18 @@ def unpack(
     archive: str | os.PathLike,  # .tar, .tar.gz, ...
     folder: str | os.PathLike,   # is made
     progress: bool = True,       # a bar on stderr
+    limit: int | None = None,    # bytes that may come out; None: what is free on the disk
 ) -> None:
-    "Unpack the files and folders of an archive. Raises ValueError for a damaged one, and for members that are links or lead out of `folder`"
+    "Unpack the files and folders of an archive. Raises ValueError for a damaged one, for members that are links or lead out of `folder`, and for more bytes than `limit`"
     archive, folder = Path(archive), Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     bar = dict(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", leave=False, mininterval=0.5, disable=not progress)
     try:
         with open(archive, "rb") as raw, tqdm.wrapattr(raw, "read", **bar) as f, tarfile.open(fileobj=f) as tar:
             tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            room = shutil.disk_usage(folder).free if limit is None else limit
             for member in tar:
+                if (room := room - member.size - 512) < 0: raise ValueError(f"{archive}: unpacks to far more than it should; this is not the published archive")
                 if not (member.isreg() or member.isdir()) or not (folder / member.name).resolve().is_relative_to(folder):
                     raise ValueError(f"{archive}: {member.name!r} is a link or leads out of its folder; this is not the published archive")
                 tar.extract(member, folder)
@@ -274,8 +278,9 @@ def _place(dataset: Dataset, root: Path, work: Path, archives: list, progress: b
     stage = work / "unpacked"
     shutil.rmtree(stage, ignore_errors=True)                     # of a process that was killed
     try:
-        for a in archives: unpack(a, stage / dataset.folder, progress)
+        for a in archives: unpack(a, stage / dataset.folder, progress, 2 * dataset.unpacked + 1_000_000)
         if not _complete(dataset, stage): raise ValueError(f"{archives[0]}: there is no {dataset.title} in it; this is not the published archive")
+        if hasattr(os, "sync"): os.sync()                        # thousands of files: all at once; Windows has no such call
         os.replace(stage / dataset.target, root / dataset.target)
     finally: shutil.rmtree(stage, ignore_errors=True)
 

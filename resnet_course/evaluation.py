@@ -92,9 +92,10 @@ def load_predictions(
     try:
         with safe_open(str(path), "pt") as f:
             about = json.loads(f.metadata()["about"])
+            if not all(isinstance(c, str) for c in about["classes"]): raise ValueError("classes without names")
             p = Predictions(f.get_tensor("logits").float(), f.get_tensor("targets").long(), f.get_tensor("indices").long(), about["classes"], about["name"])
     except FileNotFoundError: raise ValueError(f"{path}: there is no such file") from None
-    except (SafetensorError, OSError, KeyError, TypeError) as e: raise ValueError(f"{path}: damaged, or not predictions ({e}); compute them again") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as e: raise ValueError(f"{path}: damaged, or not predictions ({e}); compute them again") from None
     if classes is not None and list(classes) != p.classes: raise ValueError(f"{path}: predictions for {', '.join(p.classes)}, expected {', '.join(classes)}")
     return p
 

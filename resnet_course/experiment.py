@@ -9,19 +9,18 @@ __all__ = ['DATASETS', 'FIGURES', 'LARGEST', 'DataConfig', 'ModelOptions', 'Mode
            'rebuild', 'read_predictions', 'evaluate_experiment', 'Maps', 'read_maps']
 
 # %% ../nbs/07_experiments.ipynb #c003
-import contextlib, copy, datetime, hashlib, json, os, re, shutil, statistics, subprocess
+import contextlib, copy, datetime, hashlib, json, os, re, statistics, subprocess
 from pathlib import Path
 from typing import Annotated, Any, Iterable, Iterator, Literal, NamedTuple
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator, model_validator, with_config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict     # typing's own cannot be checked before Python 3.12
 
-from .core import SCALES, Config, ConfigError, describe_machine, experiments_dir, generator, make_config, replace_file, repo_root, runs_dir
+from .core import SCALES, Config, ConfigError, copy_file, describe_machine, experiments_dir, generator, hold_folder, make_config, replace_file, repo_root, runs_dir
 from .data import LoaderConfig, Loaders, create_cifar10_loaders, create_embedded_loaders, create_folder_loaders, create_pets_loaders
 from .distributed import from_first, gathered, rank, world_size
 from .evaluation import Predictions, load_predictions, predict, save_predictions, summary
@@ -98,8 +97,18 @@ class Experiment(Config):
 
 # %% ../nbs/07_experiments.ipynb #c009
 class _Loader(yaml.SafeLoader):
-    "YAML that reads 1e-3 as a number, and takes no key twice"
+    "YAML that reads 1e-3 as a number, takes no key twice and no aliases, with which a short text can mean a huge or an endless one"
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent): raise yaml.composer.ComposerError(problem="aliases are not read here, write the value out", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node, deep=False):
+        try: return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as e:    # of a day 99, of `!!int abc`
+            raise yaml.constructor.ConstructorError(problem=f"{str(node.value)[:40]!r} is no {node.tag.rpartition(':')[2]} ({e})", problem_mark=node.start_mark) from None
+
     def construct_mapping(self, node, deep=False):
+        if not isinstance(node, yaml.MappingNode): raise yaml.constructor.ConstructorError(problem="expected keys and values", problem_mark=node.start_mark)     # of `!!map x`
         seen = set()
         for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
             if key.value in seen: raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark)
@@ -114,6 +123,7 @@ def read_yaml(
 ) -> Any:
     "What a YAML text means. Raises `ConfigError`"
     try: return yaml.load(text, _Loader)
+    except RecursionError: raise ConfigError(f"{source or text[:40]}: nested too deeply to be read") from None
     except yaml.YAMLError as e:
         where = getattr(e, "problem_mark", None)
         raise ConfigError(f"{source or text}: not YAML" + (f", line {where.line + 1}: {e.problem}" if where else "")) from None
@@ -126,10 +136,7 @@ def load_experiment(
     overrides: dict[str, Any] | None = None,  # dotted keys, such as {"training.epochs": 5}
 ) -> Experiment:
     "Read an experiment. Raises `ConfigError` naming file, key, value and remedy"
-    path = Path(path)
-    try: values = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError: raise ConfigError(f"{path}: there is no such file") from None
-    except (UnicodeDecodeError, IsADirectoryError): raise ConfigError(f"{path}: not a text file") from None
+    path = Path(path); values = _read_yaml_file(path)
     if not values: raise ConfigError(f"{path}: the file is empty; it needs name, data and model")
     experiment, chosen = make_config(Experiment, values, str(path)), None
     for name, changes in [*experiment.scales.items(), (scale, experiment.scales.get(scale, {}))]:   # every scale must be right, the chosen one comes last
@@ -140,6 +147,12 @@ def load_experiment(
         if key.split(".")[0] == "scales": raise ConfigError(f"{key}: scales belong to the file; set the key itself, such as training.epochs")
         _put(chosen, key, value, path)
     return make_config(Experiment, chosen, str(path)) if overrides else experiment
+
+def _read_yaml_file(path: Path) -> Any:
+    "What a YAML file means. Raises `ConfigError`"
+    try: return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError: raise ConfigError(f"{path}: there is no such file") from None
+    except (UnicodeDecodeError, IsADirectoryError): raise ConfigError(f"{path}: not a text file") from None
 
 def _put(values: dict, key: str, value: Any, path) -> None:
     "Set a dotted key in nested dicts"
@@ -260,10 +273,7 @@ def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdige
 @contextlib.contextmanager
 def _claim(experiment: Experiment, folder: Path) -> Iterator[None]:
     "Hold the folder against other runs. Write the run's config, or see that the folder belongs to this experiment; what decides no digit may change, and seeds may be added"
-    folder.mkdir(parents=True, exist_ok=True)
-    try: lock = FileLock(folder / ".lock").acquire(blocking=False)
-    except Timeout: raise ConfigError(f"{folder}: another process is training here; wait for it, or choose another folder") from None
-    with lock:
+    with hold_folder(folder):
         if (path := folder / "config.yaml").exists() and (changed := _changed(experiment, load_experiment(path))):
             raise ConfigError(f"{folder}: holds a run with another {changed}; use its own config.yaml or another folder")
         with replace_file(path) as tmp: tmp.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
@@ -286,8 +296,9 @@ def _commit() -> dict | None:
     return dict(commit=head.stdout.strip(), dirty=bool(status.stdout.strip())) if head.returncode == 0 else None
 
 def _log(folder: Path, text: str) -> None:
+    "A line more of the log; a disk that is full is not the log's to report"
     if rank(): return
-    with open(folder / "log.txt", "a", encoding="utf-8") as f: f.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+    with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as f: f.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
 # %% ../nbs/07_experiments.ipynb #c120
 class DataRecord(Config):
@@ -363,7 +374,7 @@ def _read_json(path: Path, *needed: str) -> dict:
         if not isinstance(value, dict) or set(needed) - value.keys(): raise ValueError
         return value
     except FileNotFoundError: raise ConfigError(f"{path}: missing; the run is not finished (resume it) or was copied in part") from None
-    except ValueError: raise ConfigError(f"{path}: damaged; delete it and resume the run") from None
+    except (ValueError, RecursionError): raise ConfigError(f"{path}: damaged; delete it and resume the run") from None
 
 def read_record(
     folder: str | os.PathLike,  # a finished run, or a published experiment
@@ -421,14 +432,14 @@ def publish(
     history = History(dict(seed=s, **row) for s in record["seeds"] for row in History.from_csv(folder / f"seed{s}" / "history.csv"))
     to.mkdir(parents=True, exist_ok=True)
     history.to_csv(to / "history.csv")
-    if not (to / "config.yaml").exists(): shutil.copyfile(folder / "config.yaml", to / "config.yaml")
+    if not (to / "config.yaml").exists(): copy_file(folder / "config.yaml", to / "config.yaml")
     round_weights(_weights_of(folder, record), file := to / "weights.safetensors")
     next(s for s in record["per_seed"] if s["seed"] == record["weights_seed"])["weights_sha256"] = _sha256(file)
     if (size := file.stat().st_size) > LARGEST or not weights: file.unlink()
     if size > LARGEST and weights: _save_maps(folder, to / "maps.safetensors")
     for split in set(record["metrics"]) - {"train"} if predictions else (): save_predictions(read_predictions(folder, split), to / f"{split}.safetensors", torch.float16)
     _write_json(to / "record.json", record)
-    if (folder / "figures").is_dir(): shutil.copytree(folder / "figures", to / "figures", dirs_exist_ok=True)
+    for figure in (folder / "figures").glob("*.png"): copy_file(figure, to / "figures" / figure.name)
     return to
 
 def _weights_of(folder: Path, record: dict) -> Path:

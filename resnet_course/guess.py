@@ -80,4 +80,4 @@ class Guess:
     def _repr_mimebundle_(self, include=None, exclude=None):
         asked = f"{self.what[:1].upper() + self.what[1:]}{f' (in {self.unit})' if self.unit else ''}{': ' + ', or '.join(self.choices) if self.choices else ''}"
         note = Note(f"{asked}. A field to enter it is here when the notebook runs.", "Your guess")
-        return {**self.knob._repr_mimebundle_(), "text/plain": repr(note), "text/html": note._repr_html_()}
+        return {"application/vnd.jupyter.widget-view+json": self.knob.get_view_spec(), "text/plain": repr(note), "text/html": note._repr_html_()}

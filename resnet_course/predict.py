@@ -17,7 +17,7 @@ from .core import ConfigError, make_config
 from .data import BatchLoader, LoaderConfig
 from .experiment import Experiment, _weights_of, find_experiment, make_network, read_record
 from .records import load_model
-from .store import decode_square
+from .store import FORMATS, decode_square
 from .training import evaluation_mode, pick_precision
 
 # %% ../nbs/lib/predict.ipynb #c005
@@ -43,7 +43,7 @@ def decode_photo(
     if not path.exists(): raise ValueError("there is no such file")
     try:
         x, note = decode_square(path, size)
-        with Image.open(path) as im: cut = "not square, cut to its centre" if im.width != im.height and "square" not in (note or "") else None
+        with Image.open(path, formats=FORMATS) as im: cut = "not square, cut to its centre" if im.width != im.height and "square" not in (note or "") else None
     except OSError as e: raise ValueError(str(e).removeprefix(f"{path}: ")) from None
     return x, "; ".join(filter(None, (note, cut))) or None
 

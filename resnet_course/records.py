@@ -34,16 +34,18 @@ class History(list):
         path: str | os.PathLike,  # written whole or not at all
     ) -> None:
         "Write all epochs as CSV; floats in full, so that two histories can be compared exactly"
-        with replace_file(path) as tmp, open(tmp, "w", newline="") as f:
+        with replace_file(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, self.names(), restval="", lineterminator="\n"); writer.writeheader(); writer.writerows(self)
 
     @classmethod
     def from_csv(cls,
         path: str | os.PathLike,
     ) -> "History":
-        "Read what `to_csv` wrote"
+        "Read what `to_csv` wrote. Raises `ValueError` for another file"
         number = lambda s: None if s == "" else int(s) if s.lstrip("-").isdigit() else float(s)
-        with open(path, newline="") as f: return cls({k: number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f))
+        try:
+            with open(path, newline="", encoding="utf-8") as f: return cls({k: number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f))
+        except (ValueError, AttributeError, csv.Error) as e: raise ValueError(f"{path}: not a history ({e}); copy it again") from None
 
     def __repr__(self):
         if not self: return "no epochs yet"
@@ -69,8 +71,10 @@ def round_weights(
     path: str | os.PathLike,  # written by `save_model`
     to: str | os.PathLike,
 ) -> None:
-    "The weights of a file with kernels and matrices in 16 bits; `load_model` reads both"
-    with safe_open(str(path), "pt") as f: metadata, state = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
+    "The weights of a file with kernels and matrices in 16 bits; `load_model` reads both. Raises `CheckpointError`"
+    try:
+        with safe_open(str(path), "pt") as f: metadata, state = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
+    except (SafetensorError, OSError) as e: raise CheckpointError(f"{path}: missing, damaged or not a safetensors file ({e}); copy it again") from None
     with replace_file(to) as tmp: save_file({k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in state.items()}, tmp, metadata=metadata)
 
 def load_model(
@@ -93,5 +97,6 @@ def load_state(
     wrong = [f"{k} is {tuple(v.shape)} in the file and {tuple(own[k].shape)} in the model" for k, v in state.items() if k in own and v.shape != own[k].shape]
     wrong += [f"{k} is missing in the file" for k in own if k not in state] + [f"{k} is unknown to the model" for k in state if k not in own]
     if wrong: raise CheckpointError(f"{path}: weights of another architecture; {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
-    model.load_state_dict(state)
+    try: model.load_state_dict(state)
+    except RuntimeError as e: raise CheckpointError(f"{path}: its numbers cannot be used ({str(e).splitlines()[-1].strip()}); save them as plain tensors") from None
     return model

@@ -127,7 +127,7 @@ class Panel:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         picture, metadata = self.first._repr_mimebundle_()
-        return {**self.widget()._repr_mimebundle_(), **picture}, metadata
+        return {"application/vnd.jupyter.widget-view+json": self.widget().get_view_spec(), **picture}, metadata    # what ipywidgets 7, as on Colab, gives too
 
 def control(
     function,   # as for `Panel`

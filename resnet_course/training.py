@@ -21,12 +21,13 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .core import Config, cpu_features, pick_device
+from .core import Config, cpu_features, hold_folder, pick_device
 from .distributed import agreed, gathered, parallel, rank, share_buffers, synchronised, world_size
 from .progress import Progress, stop_requests
 from .recipes import averaged, mixed
 from .records import CheckpointError, History, load_model, load_state, save_model
 from .speed import compiled, keep_memory
+from .trouble import first_nonfinite, memory_remedy
 
 # %% ../nbs/04_training.ipynb #c010
 def topk_accuracies(
@@ -348,7 +349,7 @@ class TrainState:
         "Write the epoch's row, remember the best weights, step the plateau schedule. Raises `FloatingPointError` for a loss that is no number"
         train = self.means.over_ranks().result()
         for split, figures in (("training", train), ("validation", val)):
-            if not math.isfinite(figures.get("loss", 0.0)): raise FloatingPointError(f"the {split} loss of epoch {self.epoch + 1} is {figures['loss']}; lower lr ({self.cfg.lr:g}), add warmup_epochs, or set clip_norm")
+            if not math.isfinite(figures.get("loss", 0.0)): raise self.not_finite(f"the {split} loss of epoch {self.epoch + 1} is {figures['loss']}")
         self.epoch += 1
         named = lambda split, figures: {f"{split}_{k}": v for k, v in figures.items()}
         self.history.append(dict(epoch=self.epoch, lr=self.lr, **named("train", train), **named("val", val), **named("clean", clean or {}), seconds=round(self.seconds, 2)))
@@ -357,6 +358,15 @@ class TrainState:
             keep = {k: v.detach().cpu().clone() for k, v in self.result.state_dict().items()} if self.cfg.keep == "best" else None
             self.best = dict(epoch=self.epoch, value=val[self.cfg.monitor], model=keep)
         self.batch, self.means, self.seconds = 0, Means(), 0.0
+
+    def not_finite(self,
+        what: str,                # is no number, in words
+        x: Tensor | None = None,  # the pictures that were being computed, where they are known
+    ) -> FloatingPointError:
+        "The error to raise: what happened, where the first such value is, and what to change"
+        where = first_nonfinite(self.model, x, self.precision.autocast)
+        remedy = "mend the data" if where == "the pictures" else f"lower lr ({self.cfg.lr:g}), add warmup_epochs, or set clip_norm"
+        return FloatingPointError(what + (f"; the first value that is infinite or no number is in {where}" if where else "") + f"; {remedy}")
 
     def _better(self, new: float, old: float) -> bool: return new < old if self.cfg.monitor == "loss" else new > old
 
@@ -385,9 +395,13 @@ def fit_steps(
     folder: str | os.PathLike | None = None,  # where checkpoint.pt and history.csv go; None keeps nothing
     save_every: float = 300.0,     # seconds between checkpoints inside an epoch
 ) -> Iterator[Step]:
-    "Train until `state.done`, yielding after each step; evaluates, records and saves at the end of every epoch"
+    "Train until `state.done`, yielding after each step; evaluates, records and saves at the end of every epoch. Raises `FloatingPointError` for a loss that is no number, and leaves the last checkpoint as it was"
     weight = balanced_weights(loaders.train.labels, state.num_classes).to(state.precision.device) if state.cfg.class_weights else None
-    loss_fn = lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=state.cfg.label_smoothing)
+    def loss_fn(logits, y):
+        loss = F.cross_entropy(logits, y, weight, label_smoothing=state.cfg.label_smoothing)
+        if loss.device.type == "cpu" and not math.isfinite(loss.item()):       # before the weights move; a GPU would have to be waited for, and is asked when it is saved
+            raise state.not_finite(f"the loss of epoch {state.epoch + 1}, step {state.batch + 1} is {loss.item()}", loaders.train.batch(state.epoch, state.batch)[0])
+        return loss
     path, saved = Path(folder) / "checkpoint.pt" if folder else None, time.monotonic()
     clean = loaders.clean(state.cfg.measure_train) if state.cfg.measure_train else None
     def figures(loader): return evaluate_classification(state.result, loader, precision=state.precision, all_ranks=True) if loader is not None and loader.num_samples else {}
@@ -421,7 +435,7 @@ def fit(
     progress: bool = True,         # show epochs as they come
     save_every: float = 300.0,     # seconds between checkpoints inside an epoch
 ) -> History:
-    "Train `model` by `cfg` on the loaders' device; its history. Ctrl-C finishes the step, saves, and raises `KeyboardInterrupt` with the way to go on"
+    "Train `model` by `cfg` on the loaders' device; its history. Ctrl-C finishes the step, saves, and raises `KeyboardInterrupt` with the way to go on. Raises `ConfigError` where another training writes to `folder`, `MemoryError` with what to change"
     if not len(loaders.train): raise ValueError("the training loader is empty; check batch_size and limit")
     if cfg.early_stopping and not loaders.val.num_samples: raise ValueError("early_stopping needs a validation split; set val_fraction above 0")
     if cfg.keep == "best" and not loaders.val.num_samples: raise ValueError("keep='best' needs a validation split (never the test split); set val_fraction above 0 or keep='last'")
@@ -432,10 +446,12 @@ def fit(
     if path and path.exists():
         if not resume: raise ValueError(f"{path} is there already; go on with it by resume=True, or name another folder")
         load_checkpoint(state, path)
-        if state.history and rank() == 0: state.history.to_csv(path.with_name("history.csv"))   # the process may have died between the two files
+    held = hold_folder(folder) if folder and rank() == 0 else contextlib.nullcontext()
+    smaller = memory_remedy(f"lower batch_size ({loaders.train.cfg.batch_size}), set accumulate ({cfg.accumulate}) to {2 * cfg.accumulate} or more, or lower eval_batch_size ({loaders.train.cfg.eval_batch_size}) if it happened in an evaluation; or take another device")
     shown = Progress(state, progress and rank() == 0)
     try:
-        with stop_requests() as asked:
+        with held, smaller, stop_requests() as asked:
+            if state.history and rank() == 0 and path: state.history.to_csv(path.with_name("history.csv"))   # the process may have died between the two files
             for _ in fit_steps(state, loaders, folder, save_every):
                 shown.step()
                 if not (state.may_pause and agreed(bool(asked))): continue

@@ -38,25 +38,26 @@ def body_digest(
     "SHA-256 over names and numbers of a body: what a record says it began with"
     digest = hashlib.sha256()
     for k, v in sorted(_state(source, name).items()):
-        if not k.startswith(HEADS): digest.update(k.encode()); digest.update(v.contiguous().cpu().numpy().tobytes())
+        if not k.startswith(HEADS): digest.update(k.encode()); digest.update(v.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())     # numpy knows no bfloat16
     return digest.hexdigest()
 
 def _state(source, name: str) -> dict[str, Tensor]:
     "Names and tensors of a source"
     if source == "torchvision":
         from torchvision.models import get_model_weights
-        try: return get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+        try: return get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True, weights_only=True)
         except ValueError: raise CheckpointError(f"torchvision has no weights for {name!r}; it has them for resnet18, 34, 50, 101 and 152") from None
         except OSError as e: raise CheckpointError(f"torchvision's weights for {name} could not be downloaded ({e}); get the file elsewhere and give its path") from None
     path = Path(source)
-    try:
-        if path.suffix == ".safetensors": return load_file(path)
-        if path.suffix in (".pth", ".pt"): return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        from resnet_course.experiment import _weights_of, find_experiment, read_record
+        folder = find_experiment(source); path = _weights_of(folder, read_record(folder))
+    try: state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError: raise CheckpointError(f"{path}: there is no such file") from None
     except Exception as e: raise CheckpointError(f"{path}: damaged or not a file of weights ({type(e).__name__}); copy it again") from None        # torch raises many kinds
-    from resnet_course.experiment import _weights_of, find_experiment, read_record
-    folder = find_experiment(source)
-    return load_file(_weights_of(folder, read_record(folder)))
+    plain = lambda v: isinstance(v, Tensor) and v.layout == torch.strided and not v.is_quantized and v.device.type == "cpu"
+    if not isinstance(state, dict) or not all(isinstance(k, str) and plain(v) for k, v in state.items()): raise CheckpointError(f"{path}: holds other things than tensors by name; save `model.state_dict()` alone")
+    return state
 
 # %% ../nbs/lib/transfer.ipynb #c009
 def freeze(

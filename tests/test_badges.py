@@ -13,7 +13,7 @@ INI = "[DEFAULT]\ngit_url = https://github.com/{}\nbranch = trunk\nrequirements 
 def course(tmp_path, monkeypatch, notebook):
     "A small course in a folder of its own, with one lesson."
     (tmp_path / "nbs").mkdir()
-    (tmp_path / "settings.ini").write_text(INI.format("ada/nets"))
+    (tmp_path / "settings.ini").write_text(INI.format("ada/nets"), encoding="utf-8")
     (tmp_path / "CITATION.cff").write_text("title: Nets\nrepository-code: https://example.org\nlicense: Apache-2.0\n")
     monkeypatch.setattr(badges, "ROOT", tmp_path)
     monkeypatch.setattr(badges, "NBS", tmp_path / "nbs")
@@ -32,10 +32,10 @@ def test_cells_are_inserted_once_and_follow_the_address(course):
     assert [i for i, _ in cells(course)] == ["c000", "badges", "c001", "colab", "c002", "c003"]
     links = dict(cells(course))["badges"]
     assert "colab.research.google.com/github/ada/nets/blob/trunk/nbs/04_nets.ipynb)" in links and "mybinder.org/v2/gh/ada/nets/trunk?labpath=nbs%2F04_nets.ipynb)" in links
-    assert (course / "CITATION.cff").read_text() == "title: Nets\nrepository-code: https://github.com/ada/nets\nlicense: Apache-2.0\n"
+    assert (course / "CITATION.cff").read_text(encoding="utf-8") == "title: Nets\nrepository-code: https://github.com/ada/nets\nlicense: Apache-2.0\n"
     before = (course / "nbs" / "04_nets.ipynb").read_bytes()
     assert badges.main([]) == 0 and (course / "nbs" / "04_nets.ipynb").read_bytes() == before
-    (course / "settings.ini").write_text(INI.format("bob/nets2"))
+    (course / "settings.ini").write_text(INI.format("bob/nets2"), encoding="utf-8")
     assert badges.main(["--check"]) == 1 and badges.main([]) == 0
     assert "ada" not in str(cells(course)) and len(cells(course)) == 6
 
@@ -68,8 +68,8 @@ def test_the_cell_does_nothing_outside_colab(root):
 
 
 def test_what_cannot_be_is_said(course, notebook):
-    (course / "settings.ini").write_text(INI.format("ada/nets.git"))
+    (course / "settings.ini").write_text(INI.format("ada/nets.git"), encoding="utf-8")
     with pytest.raises(SystemExit, match="git_url"): badges.main([])
-    (course / "settings.ini").write_text(INI.format("ada/nets"))
+    (course / "settings.ini").write_text(INI.format("ada/nets"), encoding="utf-8")
     nbtools.write(notebook(("code", "1")), course / "nbs" / "05_none.ipynb")
     with pytest.raises(SystemExit, match="05_none.ipynb: the first cell is not the title"): badges.main([])

@@ -186,4 +186,4 @@ def test_wrong_judgements_are_found(monkeypatch):
 def test_the_table_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROWS", [("01", "x", "a | b", "refused", "refused", "0.1", "no\nway")])
     write_table(tmp_path / "t.md")
-    assert "| 01 | x | a \\| b | refused | refused | 0.1 | no way |" in (tmp_path / "t.md").read_text() and "1 answers to 1 exercises; 1 judged" in (tmp_path / "t.md").read_text()
+    assert "| 01 | x | a \\| b | refused | refused | 0.1 | no way |" in (tmp_path / "t.md").read_text(encoding="utf-8") and "1 answers to 1 exercises; 1 judged" in (tmp_path / "t.md").read_text(encoding="utf-8")

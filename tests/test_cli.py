@@ -21,7 +21,7 @@ scales: {smoke: {training.epochs: 1}}
 def run(tmp_path_factory):
     "A finished run, trained by the command line; not to be changed."
     folder = tmp_path_factory.mktemp("cli")
-    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
     assert main(["train", str(folder / "config.yaml"), "--run", str(folder / "run"), "--quiet"]) == 0
     return folder / "run"
 
@@ -133,7 +133,7 @@ TRAIN = {
 @pytest.mark.parametrize("argv, says", TRAIN.values(), ids=TRAIN)
 def test_a_bad_call_of_train_is_refused(argv, says, refused, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
     refused("train", *({"R": run, "C": "c.yaml"}.get(a, a) for a in argv), says=says)
 
 
@@ -155,9 +155,9 @@ def test_a_bad_call_of_the_others_is_refused(argv, says, refused, run, tmp_path,
 
 def rewritten(folder, change):
     "Change the record in a folder."
-    record = json.loads((folder / "record.json").read_text())
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     change(record)
-    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def other_architecture(folder):
@@ -268,7 +268,7 @@ def test_doctor_tells_by_its_exit_code(level, code, cli, monkeypatch):
 
 
 def test_what_may_not_be_read_is_named(refused, monkeypatch, tmp_path):
-    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
     def denied(self, *a, **k): raise PermissionError(13, "Permission denied", str(self))
     monkeypatch.setattr(Path, "read_text", denied)
     refused("train", tmp_path / "c.yaml", says="c.yaml: permission denied")
@@ -278,7 +278,7 @@ def test_an_interrupt_says_how_to_go_on(cli, monkeypatch, tmp_path):
     import resnet_course.experiment as experiment
     def stop(*a, **k): raise KeyboardInterrupt("stopped at epoch 2; call fit again")
     monkeypatch.setattr(experiment, "run_experiment", stop)
-    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
     code, out, err = cli("train", tmp_path / "c.yaml", "--run", tmp_path / "r", "--json")
     assert code == 130 and json.loads(out)["error"] == f"stopped at epoch 2; go on with: resnet-course train --resume {tmp_path / 'r'}" == err.splitlines()[-1]
 
@@ -341,7 +341,7 @@ def test_help_shows_examples_and_fits_a_terminal(command, cli, monkeypatch):
 
 
 def test_a_sweep_goes_on_where_it_was(tmp_path, cli, refused):
-    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
     ask = ("train", tmp_path / "config.yaml", "--run", tmp_path / "runs", "--quiet", "--set", "training.lr=0.02", "--sweep")
     code, out, _ = cli(*ask, "training.momentum=0.5,0.9")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["0.5", "0.9"] and "test accuracy" in out

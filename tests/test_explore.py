@@ -5,7 +5,7 @@ A control is moved as a reader would, and another picture must come; files are b
 import re, shutil, time
 
 import numpy as np
-from browser import PICTURES, chromium, needs_browser, new_page, playwright, quiet_settings, server
+from browser import PICTURES, asked_for_files, chromium, needs_browser, new_page, playwright, quiet_settings, server
 from PIL import Image
 from test_lab import code_cells, errors, run_all, served
 
@@ -104,13 +104,11 @@ def test_the_gallery_in_jupyterlab(root, tmp_path):
 
 @needs_browser
 def test_the_pages(root, tmp_path):
-    with server([root / "tools" / "explore.py", "--port", "8892", "--no-browser"], r"http://127\.0\.0\.1:8892/\s+Ctrl-C", tmp_path, root) as address, chromium() as browser:
-        address = address.split()[0]
+    with server([root / "tools" / "explore.py", "--port", "8892", "--no-browser"], r"http://127\.0\.0\.1:8892/\?token=\w+", tmp_path, root) as address, chromium() as browser:
+        asked_for_files(address, root)
         for name in NAMES:
             page = new_page(browser)
-            for _ in range(60):                                                       # the address is printed before the server listens
-                try: page.goto(address); break
-                except playwright.Error: page.wait_for_timeout(500)
+            page.goto(address)
             page.locator(f'a[href="?explorer={name}"]').click(timeout=60_000)
             area = page.locator("body")
             area.locator(PICTURE).wait_for(timeout=180_000)
@@ -121,7 +119,7 @@ def test_the_pages(root, tmp_path):
             if name == "training": area.get_by_role("button", name="Stop").click(); playwright.expect(area).to_contain_text("stopped", timeout=30_000)
             if name == "gradcam": bring(page, area, tmp_path)
             if name == "convolution":                                                 # a second visitor begins at the beginning
-                other = new_page(browser); other.goto(f"{address}?explorer={name}")
+                other = new_page(browser); other.goto(f"{address}&explorer={name}")
                 other.locator(PICTURE).wait_for(timeout=180_000)
                 assert other.locator(PICTURE).get_attribute("src") != area.locator(PICTURE).get_attribute("src")
                 other.close()
@@ -130,7 +128,7 @@ def test_the_pages(root, tmp_path):
             page.close()
             print(f"{name}: {seconds:.1f} s")
         page = new_page(browser)
-        page.goto(f"{address}?explorer=blok")
+        page.goto(f"{address}&explorer=blok")
         playwright.expect(page.locator("body")).to_contain_text("did you mean 'block'?", timeout=60_000)
         page.close()
         assert browser.errors == []

@@ -126,7 +126,7 @@ def test_an_error_in_the_browser_is_seen(lab, tmp_path, notebook):
     (tmp_path / "own").mkdir()
     for name, cells in {"index.ipynb": [("markdown", "# The index")],
                         "bad.ipynb": [("markdown", "# A bad lesson"), ("code", "print(40 + 2)" + "  # a long line" * 20), ("code", "1/0")]}.items():
-        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)))
+        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)), encoding="utf-8")
     folder = served(tmp_path / "course", tmp_path / "own")
     cut = []                                             # by how many pixels code is wider than what is shown of it
     def look(page, panel): cut.append(max(panel.locator(".jp-CodeCell .cm-scroller").evaluate_all("all => all.map(e => e.scrollWidth - e.clientWidth)")))
@@ -134,3 +134,34 @@ def test_an_error_in_the_browser_is_seen(lab, tmp_path, notebook):
     cells = code_cells(folder / "nbs" / "bad.ipynb")
     assert max(cut) <= 1, "long lines of code are cut"
     assert "42" in text and [e for c in cells for e in errors(c)] == ["ZeroDivisionError: division by zero"]
+
+
+@needs_browser
+def test_a_kernel_that_is_restarted_under_its_controls(lab, tmp_path, notebook):
+    (tmp_path / "own").mkdir()
+    draw = "from resnet_course.explorers import ConvolutionExplorer\nConvolutionExplorer().panel()"
+    for name, cells in {"index.ipynb": [("markdown", "# The index")], "one.ipynb": [("markdown", "# One explorer"), ("code", draw)]}.items():
+        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)))
+    folder = served(tmp_path / "course", tmp_path / "own")
+
+    def restart(page, panel):
+        dead, handle, picture = (panel.locator(at) for at in (".jupyter-widgets-disconnected", ".widget-slider .noUi-handle", ".widget-html-content img"))
+        picture.wait_for(timeout=60_000)
+        playwright.expect(dead).to_have_count(0)
+        panel.get_by_role("button", name="Restart the kernel", exact=True).click()
+        page.locator(".jp-Dialog button.jp-mod-accept").click()
+        playwright.expect(dead.first).to_be_visible(timeout=60_000)                   # each control says so by a broken link
+        before = picture.get_attribute("src")
+        handle.press("ArrowRight")
+        page.wait_for_timeout(1000)
+        assert picture.get_attribute("src") == before
+        page.screenshot(path=str(PICTURES / "lab_restarted.png"))
+        panel.locator(".jp-CodeCell .cm-content").click()
+        page.keyboard.press("Control+Enter")
+        playwright.expect(dead).to_have_count(0, timeout=60_000)
+        picture.wait_for(timeout=60_000)
+        handle.press("ArrowRight")
+        playwright.expect(picture).not_to_have_attribute("src", before, timeout=30_000)
+
+    with lab(folder) as address: _, reported = run_all(address, folder, "one.ipynb", PICTURES / "lab_one.png", then=restart)
+    assert reported == []

@@ -18,8 +18,8 @@ def clone(tmp_path, monkeypatch, root, notebook):
     git("init", "-q", "-b", "main")
     monkeypatch.setattr(hooks, "ROOT", tmp_path)
     assert hooks.main([]) == 0
-    (tmp_path / ".gitattributes").write_text((root / ".gitattributes").read_text())
-    (tmp_path / "settings.ini").write_text((root / "settings.ini").read_text())
+    (tmp_path / ".gitattributes").write_text((root / ".gitattributes").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "settings.ini").write_text((root / "settings.ini").read_text(encoding="utf-8"), encoding="utf-8")
     nbtools.write(notebook(("markdown", "# Title"), ("code", "a = 1"), ("markdown", "Between."), ("code", "b = 2")), tmp_path / "a.ipynb")
     git("add", "."); git("commit", "-qm", "start")
     return tmp_path, git

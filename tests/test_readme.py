@@ -36,7 +36,7 @@ def test_check_detects_a_difference(tmp_path, monkeypatch, notebook):
     assert readme.main(["--check"]) == 1          # no README yet
     assert readme.main([]) == 0 and readme.main(["--check"]) == 0
     nbtools.write(notebook(("markdown", "# Two")), tmp_path / "nbs" / "index.ipynb")
-    assert readme.main(["--check"]) == 1 and "One" in (tmp_path / "README.md").read_text()
+    assert readme.main(["--check"]) == 1 and "One" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_links_of_the_readme_lead_somewhere(root):

@@ -25,7 +25,7 @@ def finish(process):
 
 def epochs_done(run):
     history = run / "seed0" / "history.csv"
-    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+    return len(history.read_text(encoding="utf-8").splitlines()) - 1 if history.exists() else 0
 
 
 def wait_for(condition, process, seconds=300):
@@ -39,7 +39,7 @@ def wait_for(condition, process, seconds=300):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "c.yaml").write_text(CONFIG)
+    (folder / "c.yaml").write_text(CONFIG, encoding="utf-8")
     finish(start(folder / "c.yaml", "--run", folder / "run"))
     return load_file(folder / "run" / "seed0" / "weights.safetensors")
 
@@ -51,7 +51,7 @@ def same(run, weights):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_kill_and_resume_gives_identical_weights(tmp_path, undisturbed):
-    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
     run = tmp_path / "run"
     process = start(tmp_path / "c.yaml", "--run", run)
     for kills in (1, 2):  # at a moment somewhere after so many epochs
@@ -66,7 +66,7 @@ def test_kill_and_resume_gives_identical_weights(tmp_path, undisturbed):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_interrupt_stops_cleanly_and_says_how_to_go_on(tmp_path, undisturbed):
-    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
     run = tmp_path / "run"
     process = start(tmp_path / "c.yaml", "--run", run)
     wait_for(lambda: epochs_done(run) >= 1, process)

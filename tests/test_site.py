@@ -2,7 +2,7 @@
 import ast, sys
 
 import pytest
-from conftest import ROOT
+from nbtools import ROOT
 
 sys.path.insert(0, str(ROOT / "tools" / "site"))
 import api

@@ -1,8 +1,8 @@
-"""The explorers as web pages, served by Voila: on localhost only unless asked otherwise, without code.
+"""The explorers as web pages, served by Voila: on localhost only unless asked otherwise, with a token, without code.
 
     python tools/explore.py [--port 8866] [--ip 127.0.0.1] [--no-browser]
 """
-import argparse, json, os, signal, subprocess, sys, tempfile
+import argparse, json, os, secrets, signal, subprocess, sys, tempfile
 from pathlib import Path
 
 from lab import has_screen
@@ -43,9 +43,9 @@ def make_pages(folder):
     return notebook
 
 
-def settings(ip, port):
-    "Voila's settings. Kernels that nobody looks at any more end after a quarter of an hour, if the page could not end them."
-    return {"Voila": {"ip": ip, "port": port, "open_browser": False,
+def settings(ip, port, token):
+    "Voila's settings. Without the token, or the cookie that it brings, no page is shown and no kernel started. Kernels that nobody looks at any more end after a quarter of an hour, if the page could not end them."
+    return {"Voila": {"ip": ip, "port": port, "token": token, "open_browser": False,
                       "tornado_settings": {"disable_check_xsrf": True,                 # a page that is left ends its kernel by a POST without Voila's cookie
                                            "websocket_max_message_size": 64 * 2**20}},  # what is too large is to be refused with words
             "VoilaConfiguration": {"template": "course", "theme": "light", "allow_theme_override": "NO", "allow_template_override": "NO", "file_allowlist": ["nothing"]},
@@ -56,20 +56,22 @@ def main():
     "Serve until Ctrl-C."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8866)
-    parser.add_argument("--ip", default="127.0.0.1", help="another address lets others in, and every visitor gets a Python process here")
+    parser.add_argument("--ip", default="127.0.0.1", help="another address lets others in who know the token, and every visitor gets a Python process here")
     parser.add_argument("--no-browser", action="store_true")
     args = parser.parse_args()
+    token = secrets.token_hex(24)
+    address = f"http://{args.ip}:{args.port}/?token={token}"
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as folder:
         notebook = make_pages(Path(folder))
-        Path(folder, "voila.json").write_text(json.dumps(settings(args.ip, args.port)), encoding="utf-8")
+        Path(folder, "voila.json").write_text(json.dumps(settings(args.ip, args.port, token)), encoding="utf-8")
         more = lambda name, path: os.pathsep.join(filter(None, (str(path), os.environ.get(name))))
         env = {**os.environ, "JUPYTER_PATH": more("JUPYTER_PATH", Path(folder, "jupyter")), "JUPYTER_CONFIG_PATH": more("JUPYTER_CONFIG_PATH", folder)}
         server = subprocess.Popen([sys.executable, "-m", "voila", str(notebook)], env=env)
-        print(f"Explorers: http://{args.ip}:{args.port}/   Ctrl-C ends them.", flush=True)
+        print(f"Explorers: {address}   Ctrl-C ends them.", flush=True)
         if has_screen() and not args.no_browser:
             import webbrowser
-            webbrowser.open(f"http://{args.ip}:{args.port}/")
+            webbrowser.open(address)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))     # whoever ends this program ends the server
         try: return server.wait()
         except KeyboardInterrupt: return 0

@@ -1,5 +1,5 @@
 "What the tools share: where the notebooks are, how they are cleaned, and what is wrong with one."
-import json, os, re, signal, subprocess, sys
+import contextlib, json, os, re, signal, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +94,7 @@ def run(cmd, limit, **env):
         print(f"ended after {limit} s: {' '.join(map(str, cmd))}", flush=True)
         return 124
     finally:
-        if proc.poll() is None:
-            proc.kill() if os.name == "nt" else os.killpg(proc.pid, signal.SIGKILL)
-            proc.wait()
+        if os.name == "nt": proc.kill()
+        else:
+            with contextlib.suppress(OSError): os.killpg(proc.pid, signal.SIGKILL)  # also what it left behind
+        proc.wait()

@@ -37,7 +37,7 @@ def wanted_key(torch):
 def read_stamp():
     "What the last set-up left: {} if there was none, key None if it was interrupted."
     try:
-        return json.loads(STAMP.read_text())
+        return json.loads(STAMP.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -102,7 +102,7 @@ def lock_file(torch):
     if torch == "default":
         return LOCK
     path = VENV / ("requirements-%s.lock" % torch)
-    path.write_text("".join(l for l in LOCK.read_text().splitlines(True) if not GPU_ONLY.match(l)))
+    path.write_text("".join(l for l in LOCK.read_text(encoding="utf-8").splitlines(True) if not GPU_ONLY.match(l)), encoding="utf-8")
     return path
 
 
@@ -135,7 +135,7 @@ def main():
         return
     if os.name != "nt":  # two set-ups at once: the second waits, then finds nothing to do
         import fcntl
-        guard = LOCK.open()
+        guard = LOCK.open(encoding="utf-8")
         fcntl.flock(guard, fcntl.LOCK_EX)
         stamp = read_stamp()
         if is_ready(stamp, key) and not args.dry_run:
@@ -155,10 +155,10 @@ def main():
     again = ["--reinstall-package=" + name for name in again]
     if args.dry_run:
         return run(*uv, "--dry-run", "-r", lock_file(torch), *backend, *again)
-    STAMP.write_text(json.dumps({"key": None, "torch": torch}))  # until the end: an interrupted set-up
+    STAMP.write_text(json.dumps({"key": None, "torch": torch}), encoding="utf-8")  # until the end: an interrupted set-up
     run(*uv, "-r", lock_file(torch), *backend, *again)
     run(*uv, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT)
-    STAMP.write_text(json.dumps({"key": key, "torch": torch, "packages": installed()}))
+    STAMP.write_text(json.dumps({"key": key, "torch": torch, "packages": installed()}), encoding="utf-8")
     say("set-up: ready after %.0f s" % (time.time() - start))
 
 

@@ -79,9 +79,9 @@ def shared():
 
 
 def check_cells():
-    "The cells of all notebooks run (nbdev_test)."
+    "The cells of all notebooks run (nbdev_test, with a limit of time that names the cell)."
     workers, threads = shared()
-    return run([script("nbdev_test"), "--n_workers", workers, "--do_print", "--timing"], LIMIT,
+    return run([sys.executable, ROOT / "tools" / "cells.py", "--n_workers", workers, "--do_print", "--timing"], LIMIT,
                RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
 
 

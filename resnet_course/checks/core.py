@@ -326,7 +326,7 @@ def is_module(
     if isinstance(value, type) and issubclass(value, nn.Module):
         raise Wrong(f"For {case}: this is the class `{value.__name__}` itself; an instance is wanted, which has weights: `{value.__name__}(...)`.")
     if not isinstance(value, nn.Module):
-        raise Wrong(f"For {case}: a module (`nn.Module`) is wanted; this is {_said(value)}." + (" A function has no weights that an optimiser could find." if callable(value) else ""))
+        raise Wrong(f"For {case}: a module (`nn.Module`) is wanted; this is {_said(value)}." + (" A function has no weights that an optimizer could find." if callable(value) else ""))
     return value
 
 def is_class(

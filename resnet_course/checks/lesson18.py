@@ -75,11 +75,6 @@ def _figures(path: Path) -> dict | None:
     try: return json.loads(path.read_text(encoding="utf-8"))["metrics"]
     except (OSError, ValueError, KeyError, TypeError): return None
 
-def _figures(path: Path) -> dict | None:
-    "The figures in a seed's result.json; None where it cannot be read"
-    try: return json.loads(path.read_text(encoding="utf-8"))["metrics"]
-    except (OSError, ValueError, KeyError, TypeError): return None
-
 def _settings(experiment: Experiment) -> dict:
     "Dotted key -> value of everything that decides a run's digits but its seeds; `test` is a matter of its own"
     def flat(value, key):

@@ -24,7 +24,7 @@ def run(folder, name, seeds=(0,), test=False, val=0.8, scores=None, epochs=4, tr
         here[last] = value
     experiment = make_config(Experiment, values)
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+    (folder / "config.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     figures = lambda a, b=None: dict(loss=1 - a, accuracy=a, balanced_accuracy=b or a - 0.01, macro_f1=b or a - 0.02, majority_accuracy=0.1)
     for i, seed in enumerate(seeds):
         here = folder / f"seed{seed}"
@@ -36,8 +36,8 @@ def run(folder, name, seeds=(0,), test=False, val=0.8, scores=None, epochs=4, tr
         History(rows).to_csv(here / "history.csv")
         data = dict(source=SOURCES[dataset], fingerprint=fingerprint, train=400, val=100, test=100, classes=["a", "b"], shape=[3, 32, 32], mean=[0.5] * 3, std=[0.2] * 3)
         result = dict(seed=seed, metrics=metrics, epochs=len(rows), seconds=float(len(rows)), weights_sha256="0" * 64, data=data, environment={}, code=None, begins_with=None, precision="fp32 on cpu")
-        (here / "result.json").write_text(json.dumps(result))
-    (folder / "record.json").write_text(json.dumps(make_record(folder)))
+        (here / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    (folder / "record.json").write_text(json.dumps(make_record(folder)), encoding="utf-8")
     for path in leave_out: (folder / path).unlink()
 
 
@@ -63,17 +63,17 @@ def project(own=None, base=None, candidates=None, lack=(), scores=OWN, base_scor
         data="stand-in", limits="Four epochs on drawn shapes, one size of network; nothing about real pictures.",
     )
     says = {k: v for k, v in copy.deepcopy({**says, **report}).items() if k not in lack}
-    if text != "": (home / "own" / "report.yaml").write_text(text or yaml.safe_dump(says))
+    if text != "": (home / "own" / "report.yaml").write_text(text or yaml.safe_dump(says), encoding="utf-8")
     return home / "own" if as_path else str(home / "own")
 
 
 def edited():
     "Afterwards a better figure was written into the record, for one seed."
     folder = Path(project(difference=0.06, interval=[0.01, 0.11]))
-    record = json.loads((folder / "record.json").read_text())
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     record["per_seed"][0]["metrics"]["test"]["accuracy"] = 0.83
     record["metrics"]["test"]["accuracy"]["mean"] = 0.82
-    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
     return str(folder)
 
 
