@@ -22,7 +22,7 @@ def counts():
     import matplotlib.pyplot as plt
     import torch
     gc.collect(); status = Path("/proc/self/status")
-    rss = int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]) / 1024 if status.exists() else 0.0
+    rss = int(next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmRSS")).split()[1]) / 1024 if status.exists() else 0.0
     modules = [o for o in gc.get_objects() if issubclass(type(o), torch.nn.Module)]
     hooks = sum(len(getattr(m, kind)) for m in modules for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"))
     files = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0

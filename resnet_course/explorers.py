@@ -35,7 +35,6 @@ from .landscape import lesion
 from .predict import stored_model
 from .records import History
 from .resnet import count_macs, count_parameters, create_model
-from .speed import keep_memory
 from .store import FORMATS, PETS_CREDIT, ImageStore, decode_square
 from .style import PALETTE, Backdrop, Panel, color_of, described
 
@@ -198,7 +197,7 @@ class NetworkExplorer(Explorer):
         data: Loaders | None = None,     # pictures to choose from; None: CIFAR-10
     ):
         self.data = data or trained("resnet20_cifar10")[1]
-        self.own, self.n, self.asked = model, 16, None; keep_memory()        # a new network's 170 MB are soon there where an old one's are still held
+        self.own, self.n, self.asked = model, 16, None
         self.pictures = _test_pictures(model or trained("resnet20_cifar10")[0], self.data, self.n)
 
     def choices(self): return dict(network=[*(["yours"] if self.own is not None else []), *self.networks], stem=["cifar", "imagenet"],
@@ -269,7 +268,7 @@ def _noise() -> Tensor:
     "Normal, long enough for the largest layer twice"
     return torch.randn(2 * 512 * 512 * 9, generator=torch.Generator().manual_seed(0))
 
-@functools.lru_cache(8)
+@functools.lru_cache(4)
 def _network(name: str, stem: str, classes: int) -> tuple[nn.Module, str]:
     "A stored network with its weights, where there is one for this many classes; else an untrained one"
     for folder in (f"{name}_cifar10", f"degradation/{name}"):

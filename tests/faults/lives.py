@@ -13,7 +13,7 @@ training: {epochs: 4, lr: 0.05, warmup_epochs: 1.0}
 def config(folder):
     "The file of the small training, in a folder that is made"
     folder.mkdir(parents=True, exist_ok=True)
-    if not (path := folder / "tiny.yaml").exists(): path.write_text(CONFIG)
+    if not (path := folder / "tiny.yaml").exists(): path.write_text(CONFIG, encoding="utf-8")
     return path
 
 

@@ -23,7 +23,7 @@ def place(tmp_path_factory): (folder := tmp_path_factory.mktemp("lives") / WHERE
 @pytest.fixture(scope="module")
 def undisturbed(place):
     "The result of a training that is left alone, and that saves after epochs only"
-    assert lives.end(*lives.train(place / "undisturbed", place / "said.txt", save_every=300.0)) == 0, (place / "said.txt").read_text()
+    assert lives.end(*lives.train(place / "undisturbed", place / "said.txt", save_every=300.0)) == 0, (place / "said.txt").read_text(encoding="utf-8")
     return lives.result(place / "undisturbed")
 
 
@@ -40,7 +40,7 @@ def clock(place, undisturbed):
 def goes_on(run, undisturbed):
     "Nothing is half, the same command goes on, and the result is that of the undisturbed training"
     lives.check_whole(run)
-    assert lives.end(*lives.train(run, said := run.parent / "said.txt")) == 0, said.read_text()
+    assert lives.end(*lives.train(run, said := run.parent / "said.txt")) == 0, said.read_text(encoding="utf-8")
     assert lives.check_whole(run) == 9 and lives.result(run) == undisturbed
     shutil.rmtree(run)
 
@@ -127,7 +127,7 @@ def test_a_small_disk_then_a_larger_one(kilobytes, place, undisturbed, full):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)], capture_output=True, text=True)
     if mounted.returncode: pytest.skip("no right to mount a small disk")
     try:
-        code = lives.end(*lives.train(disk / "run", place / "said.txt", save_every=300.0)); said = (place / "said.txt").read_text().splitlines()[-1]
+        code = lives.end(*lives.train(disk / "run", place / "said.txt", save_every=300.0)); said = (place / "said.txt").read_text(encoding="utf-8").splitlines()[-1]
         assert code == 2 and said.startswith(f"resnet-course: {disk / 'run'}") and said.endswith(": no space left on device"), said
         lives.check_whole(disk / "run")
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)

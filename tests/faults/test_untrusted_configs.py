@@ -175,6 +175,6 @@ def test_small_texts_that_mean_much(tmp_path):
     laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij"))
     path, seen = tmp_path / "c.yaml", dict(read=0, refused=0)
     for text in (laughs, "[" * 1100, "{a: " * 1100, "- " * 1100, "? " * 1100, "name: " + "9" * 20_000, "name: &x {y: *x}", "seeds: &x [*x]", "name: '" + "x" * 50_000 + "'", "a: !!python/object/apply:time.sleep [99]"):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         for read in (load_experiment, read_contest): check(read, path, seen)
     assert seen == dict(read=0, refused=20)
