@@ -86,7 +86,7 @@ def test_our_servers_are_for_this_machine_and_need_a_token(root):
 def listens(port):
     "The addresses at which this machine listens on a port, as Linux lists them; None elsewhere."
     tables = [p for p in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if p.exists()]
-    rows = [line.split() for p in tables for line in p.read_text().splitlines()[1:]]
+    rows = [line.split() for p in tables for line in p.read_text(encoding="utf-8").splitlines()[1:]]
     return {r[1].split(":")[0] for r in rows if r[3] == "0A" and int(r[1].split(":")[1], 16) == port} if tables else None
 
 

@@ -188,7 +188,7 @@ def test_an_endless_link_is_not_read(tmp_path):
 def highest():
     "The most memory that was resident above what there was before, in MiB: a list with one number."
     page, peak, done = os.sysconf("SC_PAGE_SIZE") / 2**20, [0.0], threading.Event()
-    now = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page
+    now = lambda: int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * page
     start = now()
     def watch():
         while not done.is_set(): peak[0] = max(peak[0], now() - start); time.sleep(0.002)
