@@ -38,7 +38,7 @@ test-browser: setup  ## only the tests that use a real browser (Chromium): Jupyt
 	@$(PY) -m pytest tests/test_lab.py tests/test_explore.py
 
 test-faults: setup  ## break things on purpose, all of tests/README.md (a few of each kind are in `make test`)
-	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/faults
+	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/faults tests/test_distributed.py
 
 versions: setup  ## try the oldest and newest allowed versions on Python 3.10 to 3.13; tests/versions.md (6 GB of disk, many to download)
 	@$(PY) tools/versions.py

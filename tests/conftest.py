@@ -1,5 +1,5 @@
-"Shared by the tests: the checkout's root, and the tools folder on the import path."
-import sys
+"Shared by the tests: the checkout's root, the tools folder on the import path, and how many faults are tried."
+import os, sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 def root():
     "The checkout's root."
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def full():
+    "Whether all faults are to be tried (RESNET_COURSE_FAULTS=full, `make test-faults`), and not a few of each kind (`make test`)."
+    return os.environ.get("RESNET_COURSE_FAULTS", "short") == "full"
 
 
 @pytest.fixture

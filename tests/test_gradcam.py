@@ -28,7 +28,7 @@ def briefly_trained():
     "torchvision's own ResNet-18, with in-place ReLUs, after some steps on drawn shapes"
     torch.manual_seed(0)
     model = torchvision.models.resnet18(num_classes=10).train()
-    data = create_embedded_loaders(LoaderConfig(image_size=64, batch_size=32, limit=640, eval_limit=40))
+    data = create_embedded_loaders(LoaderConfig(image_size=64, batch_size=32, limit=192, eval_limit=40))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for x, y in data.train.batches(0):
         optimizer.zero_grad(); F.cross_entropy(model(x), y).backward(); optimizer.step()
