@@ -141,7 +141,7 @@ def test_a_kernel_that_is_restarted_under_its_controls(lab, tmp_path, notebook):
     (tmp_path / "own").mkdir()
     draw = "from resnet_course.explorers import ConvolutionExplorer\nConvolutionExplorer().panel()"
     for name, cells in {"index.ipynb": [("markdown", "# The index")], "one.ipynb": [("markdown", "# One explorer"), ("code", draw)]}.items():
-        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)))
+        (tmp_path / "own" / name).write_text(json.dumps(notebook(*cells)), encoding="utf-8")
     folder = served(tmp_path / "course", tmp_path / "own")
 
     def restart(page, panel):
