@@ -8,7 +8,7 @@ __all__ = ['KERNELS', 'UPLOAD_BYTES', 'UPLOAD_PIXELS', 'Explorer', 'Call', 'Bloc
            'ConfusionExplorer', 'read_upload', 'uploaded', 'GradCamExplorer', 'LesionExplorer']
 
 # %% ../nbs/lib/explorers.ipynb #c002
-import contextlib, functools, io, itertools
+import functools, io, itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,6 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torchvision.utils import make_grid
 
 from .blocks import BasicBlock, Bottleneck, OptionAShortcut
@@ -204,17 +203,18 @@ class NetworkExplorer(Explorer):
                                    size=sorted({32, 64, self.pictures.x.shape[3]}), stage=["stem", "layer1", "layer2", "layer3", "layer4"], picture=(0, self.n - 1))
 
     def picture(self, network="resnet20", stem="cifar", size=32, stage="layer1", picture=0):
-        model, state = (self.own, "as you made it") if network == "yours" else _network(network, stem, len(self.data.classes))
-        called = network if network == "yours" else f"{network} with the {stem} stem"                 # a stem is no choice for a network that is there
+        own = network == "yours"; model, state = (self.own.eval(), "as you made it") if own else _network(network, stem, len(self.data.classes))
+        called = network if own else f"{network} with the {stem} stem"                                 # a stem is no choice for a network that is there
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
         asked = (network, stem, size, picture)
-        if asked != self.asked or network == "yours":                                                  # another stage of the same pass needs no other pass; the reader's own network may have changed
-            with torch.no_grad(), capture(model.eval(), names) as kept, _counted(model) as macs:
-                x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device)
-                model(x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear"))
-            self.asked, self.passed = asked, (kept, macs)
-        kept, macs = self.passed
-        shapes = [tuple(kept[name].shape[1:]) for name in names]; canvas = self.canvas
+        if asked != self.asked or own:                                                                 # the reader's own network may have changed
+            self.asked, self.kept, self.plan = asked, {}, _plan(model if own else _network(network, stem, len(self.data.classes), "meta")[0], size)
+        with torch.no_grad():
+            x = self.pictures.x[picture:picture + 1]; x = x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear")
+            if own:
+                with capture(model, names) as self.kept: model(x.to(next(model.parameters()).device))
+            else: _run_to(model, names[:at + 1], x, self.kept)
+        kept, (shapes, macs), canvas = self.kept, self.plan, self.canvas
         widths = [0.3 * np.log2(c) for c, _, _ in shapes]; left = (16.8 - sum(max(w, 2.4) + 0.5 for w in widths)) / 2
         for k, (bar, text) in enumerate(self.bars):
             bar.set_visible(k < len(names)); text.set_visible(k < len(names))
@@ -244,39 +244,47 @@ class NetworkExplorer(Explorer):
         fig.text(0.02, 0.01, self.pictures.credit, fontsize=5)
         return Backdrop(fig)
 
-@contextlib.contextmanager
-def _counted(model: nn.Module):
-    "MACs of the convolutions and linear layers that are called within the block, for one picture: each number of the answer takes as many as a filter has weights"
-    macs, count = [], lambda m, args, out: macs.append(m.weight[0].numel() * out[0].numel())
+def _plan(model: nn.Module, size: int) -> tuple[list[tuple], list[int]]:
+    "Shapes (C, H, W) of a network's stages, and MACs of its convolutions and linear layers, for one picture: each number of an answer takes as many as a filter has weights"
+    macs, count, names = [], lambda m, args, out: macs.append(m.weight[0].numel() * out[0].numel()), stage_names(model)
     handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    try: yield macs
+    try:
+        with torch.no_grad(), capture(model, names) as kept: model(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
     finally:
         for h in handles: h.remove()
+    return [tuple(kept[name].shape[1:]) for name in names], macs
 
-class _QuickStart(TorchFunctionMode):
-    "Networks made within it take their noise from one table: to draw 43 million numbers, twice as PyTorch does, takes longer than a reader waits"
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is nn.init.kaiming_uniform_ and kwargs["tensor"].ndim == 4: return kwargs["tensor"]         # a convolution's first weights, which `create_model` replaces
-        if function is Tensor.normal_ and len(args) == 3 and args[0].numel() <= len(noise := _noise()) // 2:
-            t, mean, std = args; start = int(torch.randint(len(noise) - t.numel(), ()))
-            return torch.add(mean, noise[start:start + t.numel()].view_as(t), alpha=std, out=t)
-        return function(*args, **kwargs)
+def _run_to(model: nn.Module, names: list[str], x: Tensor, kept: dict[str, Tensor]) -> None:
+    "Add what is not yet kept of these stages; a part that has no weights yet gets them when it is needed, so that nobody waits for more"
+    for name in names[len(kept):]:
+        parts = ("conv1", "bn1") if name == names[0] else (name,)
+        for part in parts: _grow(getattr(model, part))
+        if name == names[0]: kept[name] = model.relu(model.bn1(model.conv1(x)))
+        else: x = list(kept.values())[-1]; kept[name] = getattr(model, name)(model.maxpool(x) if len(kept) == 1 else x)
+
+def _grow(part: nn.Module) -> None:
+    "Weights as `create_model` draws them (He et al. 2015b, fan-out), their noise from one table: to draw 43 million numbers takes longer than a reader waits"
+    if not any(p.is_meta for p in part.parameters()): return
+    part.to_empty(device="cpu"); noise = _noise()
+    for m in part.modules():
+        if isinstance(m, nn.Conv2d):
+            n = m.weight.numel(); start = int(torch.randint(len(noise) - n, ())); std = (2 / (m.weight.numel() / m.in_channels)) ** 0.5
+            torch.mul(noise[start:start + n].view_as(m.weight), std, out=m.weight.data)
+        elif isinstance(m, nn.BatchNorm2d): m.reset_parameters()
 
 @functools.cache
 def _noise() -> Tensor:
     "Normal, long enough for the largest layer twice"
     return torch.randn(2 * 512 * 512 * 9, generator=torch.Generator().manual_seed(0))
 
-@functools.lru_cache(4)
-def _network(name: str, stem: str, classes: int) -> tuple[nn.Module, str]:
-    "A stored network with its weights, where there is one for this many classes; else an untrained one"
-    for folder in (f"{name}_cifar10", f"degradation/{name}"):
+@functools.lru_cache(8)
+def _network(name: str, stem: str, classes: int, device: str = "cpu") -> tuple[nn.Module, str]:
+    "A stored network with its weights, where there is one for this many classes; else an untrained one, which has none until `_run_to` needs them; on \"meta\" neither has"
+    for folder in (f"{name}_cifar10", f"degradation/{name}") if device == "cpu" else ():
         if stem == "cifar" and (experiments_dir() / folder / "weights.safetensors").exists():
             model, record = stored_model(experiments_dir() / folder)
             if len(record["data"]["classes"]) == classes: return model.eval(), "trained on CIFAR-10"
-    with torch.random.fork_rng(devices=[]), _QuickStart():
-        torch.manual_seed(0); return create_model(name, stem=stem, num_classes=classes).eval(), "untrained"
+    with torch.device("meta"): return create_model(name, stem=stem, num_classes=classes).eval(), "untrained"
 
 # %% ../nbs/lib/explorers.ipynb #c016
 KERNELS = {"edge": [[1, 0, -1], [2, 0, -2], [1, 0, -1]], "blur": [[1, 1, 1], [1, 1, 1], [1, 1, 1]], "sharpen": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
