@@ -49,7 +49,9 @@ class Backdrop:
             self.moving = sorted(self.fig.findobj(lambda a: a.get_animated()), key=lambda a: a.zorder)
         else: self.canvas.restore_region(self.ground)
         for artist in self.moving: artist.draw(self.canvas.get_renderer())
-        return Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
+        return _pixels(self.canvas)
+
+def _pixels(canvas: FigureCanvasAgg) -> Image.Image: return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 class described:
     "Displays a figure with a text alternative, and closes it"
@@ -59,7 +61,9 @@ class described:
         note: str = "",  # text to stand under the figure as it is, such as code to copy
     ):
         if not alt.strip(): raise ValueError("alt is empty; say in a sentence what the figure shows")
-        with _drawing: self.pixels = (fig if isinstance(fig, Backdrop) else Backdrop(fig)).drawn()
+        with _drawing:
+            if isinstance(fig, Backdrop): self.pixels = fig.drawn()
+            else: canvas = FigureCanvasAgg(fig); canvas.draw(); self.pixels = _pixels(canvas)
         self.alt, self.note = alt, note
         if isinstance(fig, Figure): plt.close(fig)
 
