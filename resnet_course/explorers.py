@@ -21,6 +21,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torchvision.utils import make_grid
 
 from .blocks import BasicBlock, Bottleneck, OptionAShortcut
@@ -196,11 +197,11 @@ class NetworkExplorer(Explorer):
         data: Loaders | None = None,     # pictures to choose from; None: CIFAR-10
     ):
         self.data = data or trained("resnet20_cifar10")[1]
-        self.own, self.n, self.asked = model, 16, None
+        self.own, self.n, self.asked = model, 16, None; _noise()
         self.pictures = _test_pictures(model or trained("resnet20_cifar10")[0], self.data, self.n)
 
     def choices(self): return dict(network=[*(["yours"] if self.own is not None else []), *self.networks], stem=["cifar", "imagenet"],
-                                   size=sorted({32, 64, self.pictures.x.shape[3]}), stage=["stem", "layer1", "layer2", "layer3", "layer4"], picture=(0, self.n - 1))
+                                   size=sorted({32, 48, self.pictures.x.shape[3]}), stage=["stem", "layer1", "layer2", "layer3", "layer4"], picture=(0, self.n - 1))
 
     def picture(self, network="resnet20", stem="cifar", size=32, stage="layer1", picture=0):
         own = network == "yours"; model, state = (self.own.eval(), "as you made it") if own else _network(network, stem, len(self.data.classes))
@@ -208,7 +209,7 @@ class NetworkExplorer(Explorer):
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
         asked = (network, stem, size, picture)
         if asked != self.asked or own:                                                                 # the reader's own network may have changed
-            self.asked, self.kept, self.plan = asked, {}, _plan(model if own else _network(network, stem, len(self.data.classes), "meta")[0], size)
+            self.asked, self.kept, self.plan = asked, {}, _plan(model, size)
         with torch.no_grad():
             x = self.pictures.x[picture:picture + 1]; x = x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear")
             if own:
@@ -245,46 +246,52 @@ class NetworkExplorer(Explorer):
         return Backdrop(fig)
 
 def _plan(model: nn.Module, size: int) -> tuple[list[tuple], list[int]]:
-    "Shapes (C, H, W) of a network's stages, and MACs of its convolutions and linear layers, for one picture: each number of an answer takes as many as a filter has weights"
-    macs, count, names = [], lambda m, args, out: macs.append(m.weight[0].numel() * out[0].numel()), stage_names(model)
+    "Shapes (C, H, W) of a network's stages, and MACs of its convolutions and linear layers, for one picture: each number of an answer takes as many as a filter has weights. The network runs on a batch of no pictures, which costs nothing"
+    macs, count, names = [], lambda m, args, out: macs.append(m.weight[0].numel() * out.shape[1:].numel()), stage_names(model)
     handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     try:
-        with torch.no_grad(), capture(model, names) as kept: model(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
+        with torch.no_grad(), capture(model, names) as kept: model(torch.zeros(0, 3, size, size, device=next(model.parameters()).device))
     finally:
         for h in handles: h.remove()
     return [tuple(kept[name].shape[1:]) for name in names], macs
 
+class _NoNoise(TorchFunctionMode):
+    "Networks made within it get no first weights"
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is nn.init.kaiming_uniform_: return (kwargs or {}).get("tensor", args[0] if args else None)
+        return args[0] if function is Tensor.normal_ else function(*args, **(kwargs or {}))
+
 def _run_to(model: nn.Module, names: list[str], x: Tensor, kept: dict[str, Tensor]) -> None:
     "Add what is not yet kept of these stages; a part that has no weights yet gets them when it is needed, so that nobody waits for more"
     for name in names[len(kept):]:
-        parts = ("conv1", "bn1") if name == names[0] else (name,)
-        for part in parts: _grow(getattr(model, part))
+        for part in ("conv1", "bn1") if name == names[0] else (name,): _grow(model, part)
         if name == names[0]: kept[name] = model.relu(model.bn1(model.conv1(x)))
         else: x = list(kept.values())[-1]; kept[name] = getattr(model, name)(model.maxpool(x) if len(kept) == 1 else x)
 
-def _grow(part: nn.Module) -> None:
+def _grow(model: nn.Module, part: str) -> None:
     "Weights as `create_model` draws them (He et al. 2015b, fan-out), their noise from one table: to draw 43 million numbers takes longer than a reader waits"
-    if not any(p.is_meta for p in part.parameters()): return
-    part.to_empty(device="cpu"); noise = _noise()
-    for m in part.modules():
-        if isinstance(m, nn.Conv2d):
-            n = m.weight.numel(); start = int(torch.randint(len(noise) - n, ())); std = (2 / (m.weight.numel() / m.in_channels)) ** 0.5
-            torch.mul(noise[start:start + n].view_as(m.weight), std, out=m.weight.data)
-        elif isinstance(m, nn.BatchNorm2d): m.reset_parameters()
+    if part not in (bare := getattr(model, "bare", ())): return
+    bare.remove(part); noise = _noise()
+    for m in getattr(model, part).modules():
+        if not isinstance(m, nn.Conv2d): continue
+        n = m.weight.numel(); start = int(torch.randint(len(noise) - n, (), generator=model.draw)); std = (2 * m.in_channels / n) ** 0.5
+        torch.mul(noise[start:start + n].view_as(m.weight), std, out=m.weight.data)
 
 @functools.cache
 def _noise() -> Tensor:
     "Normal, long enough for the largest layer twice"
     return torch.randn(2 * 512 * 512 * 9, generator=torch.Generator().manual_seed(0))
 
-@functools.lru_cache(8)
-def _network(name: str, stem: str, classes: int, device: str = "cpu") -> tuple[nn.Module, str]:
-    "A stored network with its weights, where there is one for this many classes; else an untrained one, which has none until `_run_to` needs them; on \"meta\" neither has"
-    for folder in (f"{name}_cifar10", f"degradation/{name}") if device == "cpu" else ():
+@functools.lru_cache(4)
+def _network(name: str, stem: str, classes: int) -> tuple[nn.Module, str]:
+    "A stored network with its weights, where there is one for this many classes; else an untrained one, whose parts are `bare` until `_run_to` needs them"
+    for folder in (f"{name}_cifar10", f"degradation/{name}"):
         if stem == "cifar" and (experiments_dir() / folder / "weights.safetensors").exists():
             model, record = stored_model(experiments_dir() / folder)
             if len(record["data"]["classes"]) == classes: return model.eval(), "trained on CIFAR-10"
-    with torch.device("meta"): return create_model(name, stem=stem, num_classes=classes).eval(), "untrained"
+    with _NoNoise(): model = create_model(name, stem=stem, num_classes=classes).eval()
+    model.bare, model.draw = {part for part, _ in model.named_children()}, torch.Generator().manual_seed(0)      # the reader's own numbers stay as they are
+    return model, "untrained"
 
 # %% ../nbs/lib/explorers.ipynb #c016
 KERNELS = {"edge": [[1, 0, -1], [2, 0, -2], [1, 0, -1]], "blur": [[1, 1, 1], [1, 1, 1], [1, 1, 1]], "sharpen": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
