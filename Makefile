@@ -35,7 +35,7 @@ test: setup  ## check everything: export, README and badges in sync, notebooks c
 	@$(PY) tools/test.py
 
 test-browser: setup  ## only the tests that use a real browser (Chromium): JupyterLab, lessons, explorers
-	@$(PY) -m pytest tests/test_lab.py tests/test_explore.py
+	@$(PY) -m pytest tests/test_explore.py tests/test_lab.py -n 2
 
 test-faults: setup  ## break things on purpose, all of tests/README.md (a few of each kind are in `make test`)
 	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/faults tests/test_distributed.py

@@ -211,9 +211,9 @@ class NetworkExplorer(Explorer):
         if asked != self.asked or own:                                                                 # the reader's own network may have changed
             self.asked, self.kept, self.plan = asked, {}, _plan(model, size)
         with torch.no_grad():
-            x = self.pictures.x[picture:picture + 1]; x = x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear")
+            x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device); x = x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear")
             if own:
-                with capture(model, names) as self.kept: model(x.to(next(model.parameters()).device))
+                with capture(model, names) as self.kept: model(x)
             else: _run_to(model, names[:at + 1], x, self.kept)
         kept, (shapes, macs), canvas = self.kept, self.plan, self.canvas
         widths = [0.3 * np.log2(c) for c, _, _ in shapes]; left = (16.8 - sum(max(w, 2.4) + 0.5 for w in widths)) / 2
