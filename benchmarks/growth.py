@@ -4,7 +4,7 @@ Half of the time a small network is trained, over and over, with checkpoints, re
 the explorers are moved at random. In between, memory, open files, threads and hooks are counted. The first fifth of each half is
 for warming up: libraries are loaded, caches filled. After it, files, threads, hooks and figures may not grow at all, and the
 memory that the process holds (RSS) not by more than TOLERANCE from its first third to its last. Modules are counted and not
-judged: the explorers keep a bounded number of networks (4, 8 and 16), and more of them are there until that is reached.
+judged: the explorers keep a bounded number of networks, and more of them are there until that is reached.
 """
 import argparse, gc, json, shutil, statistics, sys, tempfile, threading, time
 from pathlib import Path

@@ -208,13 +208,11 @@ class NetworkExplorer(Explorer):
         called = network if own else f"{network} with the {stem} stem"                                 # a stem is no choice for a network that is there
         names = stage_names(model); titles = ["stem", *names[1:]]; at = min(titles.index(stage) if stage in titles else len(names) - 1, len(names) - 1)
         asked = (network, stem, size, picture)
-        if asked != self.asked or own:                                                                 # the reader's own network may have changed
-            self.asked, self.kept, self.plan = asked, {}, _plan(model, size)
         with torch.no_grad():
             x = self.pictures.x[picture:picture + 1].to(next(model.parameters()).device); x = x if x.shape[3] == size else F.interpolate(x, (size, size), mode="bilinear")
-            if own:
-                with capture(model, names) as self.kept: model(x)
-            else: _run_to(model, names[:at + 1], x, self.kept)
+            if own: self.asked, (self.kept, self.plan) = None, _passed(model, names, x)                # it may have changed, and may not take a batch of no pictures
+            elif asked != self.asked: self.asked, self.kept, self.plan = asked, {}, _passed(model, names, x[:0])[1]
+            if not own: _run_to(model, names[:at + 1], x, self.kept)
         kept, (shapes, macs), canvas = self.kept, self.plan, self.canvas
         widths = [0.3 * np.log2(c) for c, _, _ in shapes]; left = (16.8 - sum(max(w, 2.4) + 0.5 for w in widths)) / 2
         for k, (bar, text) in enumerate(self.bars):
@@ -245,15 +243,15 @@ class NetworkExplorer(Explorer):
         fig.text(0.02, 0.01, self.pictures.credit, fontsize=5)
         return Backdrop(fig)
 
-def _plan(model: nn.Module, size: int) -> tuple[list[tuple], list[int]]:
-    "Shapes (C, H, W) of a network's stages, and MACs of its convolutions and linear layers, for one picture: each number of an answer takes as many as a filter has weights. The network runs on a batch of no pictures, which costs nothing"
-    macs, count, names = [], lambda m, args, out: macs.append(m.weight[0].numel() * out.shape[1:].numel()), stage_names(model)
+def _passed(model: nn.Module, names: list[str], x: Tensor) -> tuple[dict, tuple]:
+    "What the stages answer, and for one picture their shapes (C, H, W) and the MACs of convolutions and linear layers: each number of an answer takes as many as a filter has weights. A batch of no pictures has shapes, and costs nothing"
+    macs, count = [], lambda m, args, out: macs.append(m.weight[0].numel() * out.shape[1:].numel())
     handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     try:
-        with torch.no_grad(), capture(model, names) as kept: model(torch.zeros(0, 3, size, size, device=next(model.parameters()).device))
+        with capture(model, names) as kept: model(x)
     finally:
         for h in handles: h.remove()
-    return [tuple(kept[name].shape[1:]) for name in names], macs
+    return kept, ([tuple(kept[name].shape[1:]) for name in names], macs)
 
 class _NoNoise(TorchFunctionMode):
     "Networks made within it get no first weights"
