@@ -337,7 +337,7 @@ def visualize_test_predictions(
 # %% ../nbs/05_evaluation.ipynb #c042
 def plot_learning_curves(
     histories: Iterable[History],  # one per seed
-    figure: str = "accuracy",      # or "loss", "top5"
+    figure: str = "accuracy",      # or "error", "loss", "top5"
     color: str = "#0072B2",        # the model's, from `color_of`
     label: str = "",               # the model's name, where several are drawn
     ax=None,                       # axes to draw on; None: new ones
@@ -347,9 +347,9 @@ def plot_learning_curves(
     from resnet_course.style import LINES
     histories, ax = list(histories), _axes(ax, 5, 2.8)
     for split, name in (("train", "training"), ("val", "validation")):
-        rows = [h.column(f"{split}_{figure}") for h in histories if f"{split}_{figure}" in h.names()]
+        kept = f"{split}_{'accuracy' if figure == 'error' else figure}"; rows = [h.column(kept) for h in histories if kept in h.names()]
         if not rows: continue
-        v = np.array([r[:min(map(len, rows))] for r in rows], dtype=float) * (1 if figure == "loss" else 100); epochs = np.arange(1, v.shape[1] + 1)
+        v = np.array([r[:min(map(len, rows))] for r in rows], dtype=float) * (1 if figure == "loss" else 100); v = 100 - v if figure == "error" else v; epochs = np.arange(1, v.shape[1] + 1)
         several = f" ({len(v)} seeds)" if len(v) > 1 else ""
         ax.plot(epochs, v.mean(0), LINES[split], color=color, marker="." if v.shape[1] == 1 else "", label=f"{label} {name}{several}".strip())
         if len(v) > 1: ax.fill_between(epochs, v.min(0), v.max(0), color=color, alpha=0.2, lw=0)
