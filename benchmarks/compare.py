@@ -23,6 +23,7 @@ COMPARED = ("resnet18", "resnet50", "resnet50-224", "resnet101-224")
 SETTINGS = {
     "defaults": "plain: fp32, contiguous, two workers, loss and accuracy read in every step. timm: fp32, four workers, its loader, schedule and meters, loss read in every step. "
                 "Lightning: fp32, no worker, logger, checkpoints and progress on. fastai: fp32, two workers, its own SGD, metrics, progress on.",
+    "both": "the networks, batches, augmentation and SGD are the same; at 224 px the others cut their pictures from stored ones of 256 px, the course, which keeps pictures as large as it trains on, from 224 px.",
     "best": "all: bf16, channels_last, PyTorch's fused SGD, pictures collated as bytes and normalised a batch at a time, no worker for loading, which was fastest for the plain loop and fastai; timm's loader has one, the least it takes (loading alone, two were faster). "
             "Lightning: nothing logged to files, no checkpoints, no progress. fastai: its bf16 is CUDA's alone, so the network brings its own autocast.",
 }

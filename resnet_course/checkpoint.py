@@ -6,7 +6,7 @@
 __all__ = ['save_checkpoint', 'load_checkpoint']
 
 # %% ../nbs/lib/checkpoint.ipynb #c002
-import io, os, pickle, warnings, zipfile
+import os, pickle, warnings, zipfile
 
 import torch
 
@@ -26,13 +26,13 @@ def save_checkpoint(
     rng = gathered(dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state() if cuda else None))
     if rank(): return
     if bad := first_nonfinite(state.model): raise FloatingPointError(f"{path}: not saved, because {bad} holds a value that is infinite or no number; what was saved before is kept. Begin a new run with a lower lr, warmup_epochs or clip_norm")
-    torch.save(dict(
+    saved = dict(
         format=1, config=state.cfg.model_dump(mode="json"), data=state.data, threads=torch.get_num_threads(),
         model=state.model.state_dict(), optimizer=state.optimizer.state_dict(), schedulers=[s.state_dict() for s in state.schedulers],
         plateau=state.plateau.state_dict() if state.plateau else None, averaged=state.averaged.state_dict() if state.averaged else None, scaler=state.scaler.state_dict(), processes=world_size(), rng=rng,
         epoch=state.epoch, batch=state.batch, means=dict(totals=m.totals, n=m.n, num_classes=m.num_classes), seconds=state.seconds, lr=state.lr,
-        history=list(state.history), best=state.best), file := io.BytesIO())
-    with replace_file(path) as tmp: tmp.write_bytes(file.getbuffer())         # PyTorch's own writer does not say that a disk is full
+        history=list(state.history), best=state.best)
+    with replace_file(path) as tmp, open(tmp, "wb") as file: torch.save(saved, file)    # a file of ours says that a disk is full; PyTorch's own does not
 
 # %% ../nbs/lib/checkpoint.ipynb #c007
 def load_checkpoint(

@@ -26,7 +26,7 @@ from .distributed import agreed, gathered, parallel, rank, share_buffers, synchr
 from .progress import Progress, stop_requests
 from .recipes import averaged, mixed
 from .records import CheckpointError, History, load_model, load_state, save_model
-from .speed import compiled, keep_memory
+from .speed import compiled, in_place, keep_memory
 from .trouble import first_nonfinite, memory_remedy
 
 # %% ../nbs/04_training.ipynb #c010
@@ -165,7 +165,7 @@ def train_steps(
 def _part(model, x, y, share, precision, loss_fn, scaler, last) -> tuple[Tensor, Tensor]:
     "Forward and backward of a part of a batch: its share of the mean loss, and its logits, detached. Processes exchange gradients after the last part alone"
     with torch.enable_grad(), model.no_sync() if hasattr(model, "no_sync") and not last else contextlib.nullcontext():
-        with precision.autocast() if precision else contextlib.nullcontext(): logits = model(x)
+        with precision.autocast() if precision else contextlib.nullcontext(), in_place(model): logits = model(x)
         logits = logits.float()
         check_targets(y, logits.shape[1])
         loss = loss_fn(logits, y) * share
@@ -219,7 +219,7 @@ class TrainingConfig(Config):
     lr: float = Field(0.1, gt=0, allow_inf_nan=False)                  # the highest learning rate of the schedule
     part_decay: float = Field(1.0, gt=0, le=1)    # each part of the network (conv1, ..., layer4, fc) learns at this share of the next one's rate
     momentum: float = Field(0.9, ge=0, lt=1)      # of SGD
-    nesterov: bool = True                         # of SGD
+    nesterov: bool = True                         # of SGD: momentum that looks a step ahead
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)  # of Adam and AdamW
     weight_decay: float = Field(5e-4, ge=0)
     decay_norms_and_biases: bool = True           # False keeps weight decay off vectors

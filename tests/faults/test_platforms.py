@@ -33,6 +33,7 @@ MEANT = {  # (file, trap): why
     ("tests/faults/test_untrusted_pictures.py", "os.sysconf"): "of a test that needs /proc",
     ("tests/faults/test_untrusted_pictures.py", "/proc/self/statm"): "as above",
     ("nbs/lib/speed.ipynb", "import resource"): "called where keep_memory() found the C library of Linux",
+    ("nbs/lib/speed.ipynb", "/sys/kernel/mm/transparent_hugepage/enabled"): "read on Linux alone, inside except OSError",
     ("nbs/lib/core.ipynb", "/proc/cpuinfo"): "a Path that is asked whether it exists",
     ("nbs/lib/store.ipynb", "/sys/fs/cgroup/memory.max"): "read inside suppress(OSError)",
     ("nbs/lib/doctor.ipynb", "/sys/fs/cgroup/*"): "read by _limit, which looks whether they are files",
