@@ -123,7 +123,7 @@ def course_step(turns, on, name, size, stored, batch, steps):
     "A plain loop with the switches of `on`, which benchmarks/steps.py names; all but the last two are what `fit` does by itself."
     from torch.utils.checkpoint import checkpoint
     from resnet_course.resnet import create_model
-    from resnet_course.speed import compiled, in_place, keep_memory
+    from resnet_course.speed import compiled, keep_memory
     if "kept" in on: keep_memory()
     form = torch.channels_last if "channels_last" in on else torch.contiguous_format
     model = create_model(name, num_classes=CLASSES, **(dict(stem="cifar") if name[6:] in ("18", "34", "50") else {})).train().to(memory_format=form)
@@ -136,7 +136,7 @@ def course_step(turns, on, name, size, stored, batch, steps):
         turns.begin()
         for x, y in batches:
             optimizer.zero_grad(); x = x.contiguous(memory_format=form)
-            with bf16("bf16" in on), in_place(model) if "in place" in on else contextlib.nullcontext(): logits = model(x)
+            with bf16("bf16" in on): logits = model(x)
             F.cross_entropy(logits.float(), y).backward(); optimizer.step()
         turns.end(batch * steps)
 

@@ -12,16 +12,16 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from compare import take_turns, title_of
 
-STEPS = ["fp32, contiguous, pictures one by one", "channels_last", "bf16", "fused", "in memory", "kept", "in place", "compile"]
+STEPS = ["fp32, contiguous, pictures one by one", "channels_last", "bf16", "fused", "in memory", "kept", "compile"]
 TITLES = {"channels_last": "channels last in memory", "bf16": "bf16 where it is safe (autocast)", "fused": "the optimizer's step in one pass (fused)",
-          "in memory": "pictures in memory, augmented as whole batches", "kept": "freed memory kept for the next batch, but for large pieces", "in place": "ReLUs and additions write over what nobody reads again", "compile": "compiled", "checkpointing": "compiled no more, and maps computed again in place of kept (checkpointing)"}
+          "in memory": "pictures in memory, augmented as whole batches", "kept": "freed memory kept for the next batch, but for large pieces", "compile": "compiled", "checkpointing": "compiled no more, and maps computed again in place of kept (checkpointing)"}
 
 
 def steps(net, rounds):
     "One line per step: what was added, images/s of every round, memory, gain over the line above."
     lines = [[], *(STEPS[1:i + 1] for i in range(1, len(STEPS)))]
     specs = {STEPS[0] if not on else on[-1]: dict(task="step", peer="course", net=net, on=on) for on in lines}
-    specs["checkpointing"] = dict(task="step", peer="course", net=net, on=[*STEPS[1:7], "checkpointing"])
+    specs["checkpointing"] = dict(task="step", peer="course", net=net, on=[*STEPS[1:6], "checkpointing"])
     sides = take_turns(specs, rounds, sys.executable); out = []
     for name, side in sides.items():
         above = None if not out else out[-1] if name != "checkpointing" else out[-2]          # checkpointing and compilation are two ways on from the same line

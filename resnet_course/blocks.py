@@ -170,8 +170,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, inplanes, H, W) -> (B, outplanes, H / stride, W / stride)
         out = self.branch(x)
         if self.residual:
-            shortcut = x if self.downsample is None else self.downsample(x)
-            out = out.add_(shortcut) if getattr(self.relu, "inplace", False) else out + shortcut
+            out = out + (x if self.downsample is None else self.downsample(x))
         return self.relu(out)
 
 # %% ../nbs/01_residual_blocks.ipynb #c047

@@ -26,7 +26,7 @@ from .distributed import agreed, gathered, parallel, rank, share_buffers, synchr
 from .progress import Progress, stop_requests
 from .recipes import averaged, mixed
 from .records import CheckpointError, History, load_model, load_state, save_model
-from .speed import compiled, in_place, keep_memory
+from .speed import compiled, keep_memory
 from .trouble import first_nonfinite, memory_remedy
 
 # %% ../nbs/04_training.ipynb #c010
@@ -165,7 +165,7 @@ def train_steps(
 def _part(model, x, y, share, precision, loss_fn, scaler, last) -> tuple[Tensor, Tensor]:
     "Forward and backward of a part of a batch: its share of the mean loss, and its logits, detached. Processes exchange gradients after the last part alone"
     with torch.enable_grad(), model.no_sync() if hasattr(model, "no_sync") and not last else contextlib.nullcontext():
-        with precision.autocast() if precision else contextlib.nullcontext(), in_place(model): logits = model(x)
+        with precision.autocast() if precision else contextlib.nullcontext(): logits = model(x)
         logits = logits.float()
         check_targets(y, logits.shape[1])
         loss = loss_fn(logits, y) * share
