@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8888
 TORCH ?=
+FAULTS ?= full
 ifeq ($(OS),Windows_NT)
 PY := .venv/Scripts/python.exe
 else
@@ -14,7 +15,7 @@ endif
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
-	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, IP=127.0.0.1 (for explore), PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures)"
+	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, IP=127.0.0.1 (for explore), PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures), FAULTS=full|short"
 
 setup:  ## set up .venv from the lock (nothing to do: under a second)
 	@$(PYTHON) tools/setup_env.py $(if $(TORCH),--torch $(TORCH))
@@ -31,14 +32,14 @@ course: setup  ## run every lesson in order; executed copies and HTML pages go t
 figures: setup  ## run the lessons as `make course` does and keep their outputs in nbs/ (ONLY=03: one lesson)
 	@$(PY) tools/course.py --in-place $(if $(ONLY),--only $(ONLY))
 
-test: setup  ## check everything: export, README and badges in sync, notebooks clean, linter, cells, the tests in tests/
+test: setup  ## check everything but browsers and faults: export, README and badges in sync, notebooks clean, linter, cells, tests
 	@$(PY) tools/test.py
 
-test-browser: setup  ## only the tests that use a real browser (Chromium): JupyterLab, lessons, explorers
-	@$(PY) -m pytest tests/test_explore.py tests/test_lab.py -n 2
+test-browser: setup  ## the tests that use a real browser (Chromium): JupyterLab, lessons, explorers
+	@RESNET_COURSE_SCALE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_explore.py tests/test_lab.py -n 2
 
-test-faults: setup  ## break things on purpose, all of tests/README.md (a few of each kind are in `make test`)
-	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/faults tests/test_distributed.py
+test-faults: setup  ## break things on purpose, all of tests/README.md (FAULTS=short: a few of each kind)
+	@RESNET_COURSE_FAULTS=$(FAULTS) RESNET_COURSE_SCALE=smoke $(if $(filter short,$(FAULTS)),OMP_NUM_THREADS=1) $(PY) -m pytest tests/test_distributed.py tests/faults $(if $(filter short,$(FAULTS)),-n 2 --dist loadfile)
 
 versions: setup  ## try the oldest and newest allowed versions on Python 3.10 to 3.13; tests/versions.md (6 GB of disk, many to download)
 	@$(PY) tools/versions.py

@@ -11,7 +11,7 @@ import csv, math, os, statistics, sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .core import Config, ConfigError, copy_file, make_config, replace_file, runs_dir
 from .experiment import Experiment, ModelConfig, _changed, _finished, _read_yaml_file, load_experiment, make_network, publish, read_record
@@ -26,6 +26,12 @@ class Contest(Config):
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], dict[str, Any]] = Field(min_length=1)    # settings that change for all networks, such as {"n500": {"data.limit": 500}}
     rates: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(strict=False, min_length=1)
     search: dict[str, Any] = Field(default_factory=dict)     # settings while rates are compared, such as {"training.epochs": 10}
+
+    @model_validator(mode="after")
+    def _rates_are_chosen(self):
+        for place, settings in [("search", self.search), *((f"{kind}.{name}", s) for kind in ("variants", "own") for name, s in getattr(self, kind).items())]:
+            if "training.lr" in settings: raise ValueError(f"{place} sets training.lr, which each network chooses among `rates`; leave it out")
+        return self
 
 SEARCH_SEED = 1000        # of the trainings that compare rates; their networks are not used
 

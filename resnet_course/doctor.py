@@ -44,7 +44,7 @@ def _private(text: str) -> str:
 # %% ../nbs/lib/doctor.ipynb #c006
 CORE = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "pyyaml", "tqdm")
 PURPOSE = {"jupyterlab": "to read and run the lessons", "ipywidgets": "for the controls in the lessons", "matplotlib": "for figures", "seaborn": "for figures",
-           "scikit-learn": "for confusion matrices and reports", "pytest": "for make test", "hypothesis": "for make test", "playwright": "for make test"}
+           "scikit-learn": "for confusion matrices and reports", "pytest": "for make test", "hypothesis": "for make test-faults", "playwright": "for make test-browser"}
 
 def check_python() -> Iterator[tuple]:
     "The version of Python"

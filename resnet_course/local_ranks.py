@@ -6,7 +6,7 @@
 __all__ = ['LocalRanks']
 
 # %% ../nbs/lib/local_ranks.ipynb #c002
-import contextlib, inspect, multiprocessing, os, pickle, tempfile, textwrap, traceback
+import contextlib, inspect, multiprocessing, os, pickle, sys, tempfile, textwrap, traceback
 from pathlib import Path
 from typing import Any, Callable
 
@@ -43,7 +43,9 @@ class LocalRanks:
         if n < 1: raise ValueError(f"{n} processes; take 1 or more")
         self.timeout, self._jobs, self._folder = timeout, 0, tempfile.TemporaryDirectory()
         from resnet_course.local_ranks import _serve         # by its module's name: other processes know nothing of a notebook
-        context = multiprocessing.get_context("spawn")
+        forking = sys.platform == "linux"                    # copies of one process that has imported PyTorch; elsewhere each imports it by itself
+        context = multiprocessing.get_context("forkserver" if forking else "spawn")
+        if forking: context.set_forkserver_preload(["resnet_course.training", "torch._dynamo"])      # the second is imported by the first step of an optimizer
         ends = [context.Pipe() for _ in range(n)]
         self._processes = [context.Process(target=_serve, args=(theirs,), daemon=True) for _, theirs in ends]
         for p in self._processes: p.start()

@@ -77,7 +77,7 @@ class ResNetForward(nn.Module):
         "The stages in order: layer1, layer2, ..."
         return [getattr(self, info["module"]) for info in self.feature_info[1:]]
 
-# %% ../nbs/02_resnet_family.ipynb #c016
+
 def check_layout(
     block: type[ResidualBlock],  # BasicBlock or Bottleneck
     blocks_per_stage: tuple[int, ...],  # such as (3, 4, 6, 3)
@@ -185,7 +185,7 @@ def cifar_resnet(
         raise ValueError(f"depth={depth} is not 6n + 2; the nearest that is: {nearest}")
     return ResNet(BasicBlock, (blocks,) * 3, num_classes, stem=stem, widths=widths, shortcut=shortcut, **options)
 
-# %% ../nbs/02_resnet_family.ipynb #c028
+
 def resnet20(num_classes: int = 10, **options) -> ResNet:
     "ResNet-20 for CIFAR-10; `options` as in `cifar_resnet`."
     return cifar_resnet(20, num_classes, **options)
@@ -303,7 +303,7 @@ def count_parameters(
     "Number of parameters; BatchNorm's running statistics are buffers and do not count."
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
 
-# %% ../nbs/02_resnet_family.ipynb #c038
+
 def count_macs(
     model: nn.Module,  # any module; left unchanged
     image_size: int = 224,  # px, height and width of the one image

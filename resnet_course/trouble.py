@@ -30,7 +30,9 @@ def first_nonfinite(
     with torch.no_grad(), autocast(): copied(x)
     return found[0] if found else first_nonfinite(model)
 
-def _bad(v) -> bool: return torch.is_tensor(v) and v.is_floating_point() and not bool(v.isfinite().all())
+def _bad(v) -> bool:
+    "Whether any value is; a finite sum says no at once"
+    return torch.is_tensor(v) and v.is_floating_point() and not bool(v.sum().isfinite()) and not bool(v.isfinite().all())
 
 # %% ../nbs/lib/trouble.ipynb #c008
 def out_of_memory(

@@ -16,7 +16,7 @@ def root():
 
 @pytest.fixture(scope="session")
 def full():
-    "Whether all faults are to be tried (RESNET_COURSE_FAULTS=full, `make test-faults`), and not a few of each kind (`make test`)."
+    "Whether all faults are to be tried (RESNET_COURSE_FAULTS=full, `make test-faults`), and not a few of each kind."
     return os.environ.get("RESNET_COURSE_FAULTS", "short") == "full"
 
 

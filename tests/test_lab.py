@@ -122,6 +122,37 @@ def test_lesson_00_runs_in_the_browser(root, lab, tmp_path):
 
 
 @needs_browser
+def test_an_exercise_is_solved_in_the_browser(root, lab, tmp_path):
+    "Unsolved, the exercises of lesson 01 run without an error and say what is missing; a hint is given, an answer judged and remembered"
+    folder = served(tmp_path / "course", root / "nbs")
+    shutil.copy(root / "settings.ini", folder)
+    name, said = "exercises/01_residual_blocks.ipynb", []
+
+    def write(page, panel, old, new):
+        cell = panel.locator(".jp-CodeCell").filter(has_text=old).first
+        cell.locator(".cm-content").click()
+        if new: page.keyboard.press("Control+a"); page.keyboard.insert_text(new)
+        page.keyboard.press("Control+Enter")
+
+    def solve(page, panel):
+        verdict = panel.locator(".jp-CodeCell").filter(has_text="check.projections(answer)").first
+        playwright.expect(verdict.get_by_text("Not yet.")).to_be_visible()
+        said.extend(panel.get_by_text("Not yet.").all_inner_texts())
+        write(page, panel, "# check.projections.hint()", "check.projections.hint()")
+        playwright.expect(panel.get_by_text("Hint 1 of 3.")).to_be_visible(timeout=60_000)
+        for flaw, word in (("b=True", "Passed."), ("b=False", "Not yet."), ("b=True", "Passed.")):
+            write(page, panel, "answer = dict(", f"answer = dict(a=False, {flaw}, c=True, d=True, e=True, f=False, weights_of_c=64 * 256 + 2 * 256)")
+            write(page, panel, "check.projections(answer)", "")
+            playwright.expect(verdict.get_by_text(word)).to_be_visible(timeout=60_000)
+        page.screenshot(path=str(PICTURES / "lab_solved.png"))
+
+    with lab(folder) as address: run_all(address, folder, name, PICTURES / "lab_exercise.png", then=solve)
+    assert [e for c in code_cells(folder / "nbs" / name) for e in errors(c)] == []
+    assert len(said) == 5                                 # one for each exercise
+    assert [json.loads(p.read_text(encoding="utf-8")) for p in folder.rglob("exercises.json")] == [{"01": ["projections"]}]
+
+
+@needs_browser
 def test_an_error_in_the_browser_is_seen(lab, tmp_path, notebook):
     (tmp_path / "own").mkdir()
     for name, cells in {"index.ipynb": [("markdown", "# The index")],

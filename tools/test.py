@@ -3,7 +3,8 @@
     python tools/test.py
 
 Package in step with the notebooks, notebooks clean, README in step with the index, badges in step with settings.ini, the
-linter, the notebooks' cells (nbdev_test, at smoke scale), then the tests in tests/.
+linter, the notebooks' cells (nbdev_test, at smoke scale), then the tests in tests/ that need neither a browser nor break things on
+purpose: for those there are `make test-browser` and `make test-faults`.
 """
 import filecmp, os, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -86,10 +87,10 @@ def check_cells():
 
 
 def check_tests():
-    "What no notebook cell can test."
+    "What no notebook cell can test, but for browsers and faults."
     workers, threads = shared()
-    longest = ["tests/test_explore.py", "tests/test_distributed.py"]                        # these first: a file is one process's
-    return run([sys.executable, "-m", "pytest", *longest, "tests", "-n", workers, "--dist", "loadfile"], LIMIT, RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
+    elsewhere = [f"--ignore=tests/{name}" for name in ("test_explore.py", "test_lab.py", "faults", "test_distributed.py")]     # a file is one process's, the longest first
+    return run([sys.executable, "-m", "pytest", "tests/test_checks.py", "tests", *elsewhere, "-n", workers, "--dist", "loadfile"], LIMIT, RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
 
 
 def main():

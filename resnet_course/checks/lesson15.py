@@ -111,6 +111,7 @@ def my_part(yours):
         if first != again or first != moved: raise Wrong(f"For {case}: the same arguments gave another order. It depends on random numbers that were drawn elsewhere; draw it from a generator of its own, seeded by seed and epoch.")
         if flat(first) == sorted(flat(first)) or all(p == sorted(p) for p in first): raise Wrong(f"For {case}: the samples are in the order in which they are stored; with shuffle=True they have to be drawn.")
         if first == later: raise Wrong(f"For {case}: epoch 1 has the order of epoch 0. This is the forgotten `set_epoch`: the epoch has to be in the seed of the order.")
+        if world > 1 and all(set(a) == set(b) for a, b in zip(first, later)): raise Wrong(f"For {case}: each process keeps the samples that it had in epoch 0 and only changes their order. Draw one order of all samples, and cut the parts out of it.")
         if first == other: raise Wrong(f"For {case}: seed 7 gives the order of seed 0; the seed has to count.")
 
 # %% ../../nbs/lib/checks/15_distributed.ipynb #c015

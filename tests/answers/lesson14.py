@@ -281,6 +281,7 @@ ANSWERS = {
             "no such option": (contest(resnet34={"name": "resnet34", "options": {"stem": "cifar", "width": 16}}), "width"),
             "heads do not divide": (contest(vit={"name": "vit", "options": {"hidden_dim": 126, "mlp_dim": 256, "num_heads": 4}}), "heads"),
             "one seed": (contest(variants={"n500": {"data.limit": 500, "seeds": [0]}}), "at least three"),
+            "a rate for one variant": (contest(variants={"n500": {"data.limit": 500}, "n2500": {"data.limit": 2500, "training.lr": 0.01}}), "training.lr"),
             "a name with a dash below": (contest(variants={"n500_flip": {"data.limit": 500, "data.flip": True}}), "small letters"),
             "no variant": (contest(variants={}), "variant"),
             "a setting misspelled": (contest(variants={"n500": {"data.limits": 500}}), "limits"),

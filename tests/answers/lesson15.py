@@ -126,6 +126,11 @@ def draws_its_own(n, rank, world, epoch, seed=0, shuffle=True):
     g = torch.Generator().manual_seed(1000 * seed + 17 * epoch + rank)
     return torch.randperm(n, generator=g)[:n // world].tolist()
 
+def keeps_its_own(n, rank, world, epoch, seed=0, shuffle=True):
+    if not shuffle: return list(range(rank, n, world))
+    each = n // world
+    return (rank * each + np.random.default_rng([seed, epoch]).permutation(each)).tolist()
+
 def last_takes_the_rest(n, rank, world, epoch, seed=0, shuffle=True):
     if shuffle: return mended(n, rank, world, epoch, seed)
     each = n // world
@@ -244,6 +249,7 @@ ANSWERS = {
             "training keeps all": (parts(train="keep"), "n // world"),
             "evaluation padded": (parts(test="pad"), "counted twice"),
             "evaluation drops": (parts(test="drop"), "taken by no process"),
+            "keeps its own samples": (keeps_its_own, "keeps the samples"),
             "the last takes the rest": (last_takes_the_rest, "differ by one"),
             "seed unused": (seed_unused, "seed"),
             "the global state": (global_state, "same arguments"),
