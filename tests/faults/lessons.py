@@ -11,7 +11,7 @@ from execnb.nbio import read_nb
 from execnb.shell import CaptureShell
 
 IMPORTS = re.compile(r"^\s*(import|from) ", re.M)  # done once, so they take no time later
-SKIP = re.compile(r"^#\s*\|\s*(slow|gpu|net|default_exp)\b", re.M)
+SKIP = re.compile(r"^#\s*\|\s*(slow|gpu|net)\b", re.M)
 tried = []  # to connect beyond this machine
 
 

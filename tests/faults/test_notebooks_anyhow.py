@@ -33,7 +33,7 @@ def test_lessons_in_any_way(full, notebook, tmp_path):
     (tmp_path / "a file").touch()
     env = dict(os.environ, RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS="1", IN_TEST="1", RESNET_COURSE_DATA=str(tmp_path / "nothing"), LESSONS_DATA=str(tmp_path / "a file"))
     program = [sys.executable, str(Path(__file__).with_name("lessons.py")), *(str(nbs / f"{n}.ipynb") for n in names)]
-    try: done = subprocess.run(program, cwd=nbs, env=env, preexec_fn=without_privileges, capture_output=True, text=True, timeout=900)
+    try: done = subprocess.run(program, cwd=nbs, env=env, preexec_fn=without_privileges, capture_output=True, text=True, timeout=2400)
     finally:
         for p in (nbs, *nbs.rglob("*")): p.chmod(0o755)
     assert done.returncode == 0, done.stderr
@@ -43,6 +43,33 @@ def test_lessons_in_any_way(full, notebook, tmp_path):
     stopped = sum(r["interrupted"] for r in said["results"])
     print(f"{len(names)} lessons, twice each in one process, the last one first; {stopped} of {len(names)} interrupted in their longest cell; {sum(r['cpu'] for r in said['results']):.0f} s")
     assert stopped == len(names)
+
+
+REAL = """
+import os
+from pathlib import Path
+from resnet_course.data import LoaderConfig, create_cifar10_loaders, create_pets_loaders
+try: (Path(os.environ["RESNET_COURSE_DATA"]) / "x").touch(); print("not read-only")
+except OSError: pass
+for create, size in ((create_cifar10_loaders, 32), (create_pets_loaders, 48)):
+    x, y = next(create(LoaderConfig(image_size=size, limit=64, eval_limit=40, batch_size=16)).train.batches(0))
+    print(tuple(x.shape))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no read-only folders")
+def test_real_data_in_a_folder_that_cannot_be_written(full, tmp_path):
+    if not full: pytest.skip("in the full form")
+    if not (nbtools.ROOT / "data" / "cifar10.safetensors").exists(): pytest.skip("the real data are not here")
+    for name in ("cifar10.safetensors", "oxford-iiit-pet"):
+        place = nbtools.ROOT / "data" / name
+        if place.is_dir(): shutil.copytree(place, tmp_path / "data" / name)
+        else: (tmp_path / "data").mkdir(); shutil.copy(place, tmp_path / "data")
+    data = read_only(tmp_path / "data")
+    try: done = subprocess.run([sys.executable, "-c", REAL], cwd=tmp_path, env=dict(os.environ, RESNET_COURSE_DATA=str(data)), preexec_fn=without_privileges, capture_output=True, text=True, timeout=300)
+    finally:
+        for p in (data, *data.rglob("*")): p.chmod(0o755)
+    assert done.stdout.splitlines() == ["(16, 3, 32, 32)", "(16, 3, 48, 48)"] and "could not be written" in done.stderr, done.stdout + done.stderr
 
 
 GOOD, HANGS = ("x = 1", "assert x == 1"), ("import itertools", "def count():\n    return sum(itertools.count())", "count()")  # one that even Ctrl-C does not end
