@@ -49,6 +49,10 @@ def run_all(address, folder, name, picture, then=lambda page, panel: None):
             cells = code_cells(path)
             if cells and (all(c["execution_count"] for c in cells) or any(errors(c) for c in cells)): break
             begun = any(c["execution_count"] for c in cells) or panel.get_by_text("[*]:").count()
+            if (asks := page.locator(".jp-Dialog")).count():  # where a slow kernel was not there yet, JupyterLab asks which one
+                assert "Select Kernel" in (said := asks.first.inner_text()), f"JupyterLab asks: {said}"
+                asks.locator("button.jp-mod-accept").click()
+                asked = 0
             if not begun and time.time() > asked + 10:  # a request made before the kernel is connected is lost
                 page.get_by_role("menuitem", name="Run", exact=True).click()
                 page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
