@@ -2,7 +2,6 @@
 PYTHON ?= python3
 PORT ?= 8888
 TORCH ?=
-FAULTS ?= full
 ifeq ($(OS),Windows_NT)
 PY := .venv/Scripts/python.exe
 else
@@ -10,12 +9,12 @@ PY := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab explore course figures test test-browser test-faults versions bench lint export clean-nbs badges readme hooks lock site site-check clean
+.PHONY: help setup lab explore course figures test test-browser test-faults test-slow versions bench lint export clean-nbs badges readme hooks lock site site-check clean
 
 help:  ## list the targets
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
-	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, IP=127.0.0.1 (for explore), PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures), FAULTS=full|short"
+	@echo "Variables: TORCH=cpu|cuda|default (build of PyTorch), PORT=8888, IP=127.0.0.1 (for explore), PYTHON=python3, RESNET_COURSE_SCALE=smoke|laptop|full, ONLY=03 (for course and figures)"
 
 setup:  ## set up .venv from the lock (nothing to do: under a second)
 	@$(PYTHON) tools/setup_env.py $(if $(TORCH),--torch $(TORCH))
@@ -38,8 +37,11 @@ test: setup  ## check everything but browsers and faults: export, README and bad
 test-browser: setup  ## the tests that use a real browser (Chromium): JupyterLab, lessons, explorers
 	@RESNET_COURSE_SCALE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_explore.py tests/test_lab.py -n 2
 
-test-faults: setup  ## break things on purpose, all of tests/README.md (FAULTS=short: a few of each kind)
-	@RESNET_COURSE_FAULTS=$(FAULTS) RESNET_COURSE_SCALE=smoke $(if $(filter short,$(FAULTS)),OMP_NUM_THREADS=1) $(PY) -m pytest tests/test_distributed.py tests/faults $(if $(filter short,$(FAULTS)),-n 2 --dist loadfile)
+test-faults: setup  ## break things on purpose, all of tests/README.md (half an hour)
+	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/test_distributed.py tests/faults
+
+test-slow: setup  ## the tests in a browser, and beside them a few faults of each kind: with `test` all that CI runs
+	@RESNET_COURSE_SCALE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_explore.py tests/test_distributed.py tests/test_lab.py tests/faults -n 2 --dist loadfile
 
 versions: setup  ## try the oldest and newest allowed versions on Python 3.10 to 3.13; tests/versions.md (6 GB of disk, many to download)
 	@$(PY) tools/versions.py
