@@ -41,7 +41,7 @@ test-faults: setup  ## break things on purpose, all of tests/README.md (half an 
 	@RESNET_COURSE_FAULTS=full RESNET_COURSE_SCALE=smoke $(PY) -m pytest tests/test_distributed.py tests/faults
 
 test-slow: setup  ## the tests in a browser, and beside them a few faults of each kind: with `test` all that CI runs
-	@RESNET_COURSE_SCALE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_explore.py tests/test_distributed.py tests/test_lab.py tests/faults -n 2 --dist loadfile
+	@RESNET_COURSE_SCALE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_explore.py tests/test_distributed.py tests/test_lab.py tests/faults -n 2 --dist loadfile --no-loadscope-reorder
 
 versions: setup  ## try the oldest and newest allowed versions on Python 3.10 to 3.13; tests/versions.md (6 GB of disk, many to download)
 	@$(PY) tools/versions.py

@@ -90,7 +90,7 @@ def check_tests():
     "What no notebook cell can test, but for browsers and faults."
     workers, threads = shared()
     elsewhere = [f"--ignore=tests/{name}" for name in ("test_explore.py", "test_lab.py", "faults", "test_distributed.py")]     # a file is one process's, the longest first
-    return run([sys.executable, "-m", "pytest", "tests/test_checks.py", "tests", *elsewhere, "-n", workers, "--dist", "loadfile"], LIMIT, RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
+    return run([sys.executable, "-m", "pytest", "tests/test_checks.py", "tests", *elsewhere, "-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"], LIMIT, RESNET_COURSE_SCALE="smoke", OMP_NUM_THREADS=threads) == 0
 
 
 def main():
